@@ -178,8 +178,10 @@ def to_json(group: Group) -> str:
         ],
         "provenance": dict(group.provenance),
     }
-    return json.dumps({name: value for name, value in record.items() if value or name in ("id", "prompt", "candidates")},
-                      ensure_ascii=False)
+    return json.dumps(
+        {name: value for name, value in record.items() if value or name in ("id", "prompt", "candidates")},
+        ensure_ascii=False,
+    )
 
 
 def from_json(text: str | bytes) -> Group:
@@ -210,21 +212,30 @@ def from_record(record: Mapping[str, Any]) -> Group:
             ),
             comparisons=tuple(
                 Comparison(
-                    _string(c, "dimension"), _index(c, "first"), _index(c, "second"),
-                    tuple(float(v) for v in c["votes"]), float(c.get("weight", 1.0)),  # type: ignore[arg-type]
+                    _string(c, "dimension"),
+                    _index(c, "first"),
+                    _index(c, "second"),
+                    tuple(float(v) for v in c["votes"]),
+                    float(c.get("weight", 1.0)),  # type: ignore[arg-type]
                 )
                 for c in record.get("comparisons", ())
             ),
             rankings=tuple(
                 Ranking(
-                    _string(r, "dimension"), str(r.get("by", "")),
+                    _string(r, "dimension"),
+                    str(r.get("by", "")),
                     tuple(None if rank is None else float(rank) for rank in r["ranks"]),
                 )
                 for r in record.get("rankings", ())
             ),
             answers=tuple(
-                Answer(_string(a, "dimension"), _index(a, "candidate"), str(a.get("by", "")), _value(a["value"]),
-                       a.get("rationale"))
+                Answer(
+                    _string(a, "dimension"),
+                    _index(a, "candidate"),
+                    str(a.get("by", "")),
+                    _value(a["value"]),
+                    a.get("rationale"),
+                )
                 for a in record.get("answers", ())
             ),
             tags=dict(record.get("tags", {})),

@@ -1,0 +1,115 @@
+"""The batch: ragged and flat, so that no image and no prompt is encoded twice (DESIGN: the data)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Tokenizer(Protocol):
+    """Turns texts into token ids; every model brings its own."""
+
+    pad_id: int
+    """The id that fills the rows behind the end of a text."""
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Returns int64 ``[len(texts), context_length]``, cut to the context length, padded with ``pad_id``."""
+        ...
+
+
+@dataclass(slots=True)
+class Denominators:
+    """Valid labels of each kind in the whole optimiser step, over all ranks and micro-batches.
+
+    Known from the index before the first forward; the same on every rank, so accumulation, ranks and sparse labels
+    never rescale a gradient.
+
+    Attributes:
+        comparisons: Sum of comparison weights per model dimension, float ``[D]``.
+        groups: Groups with at least one comparison on the dimension, float ``[D]``.
+        rankings: Rankings per dimension, float ``[D]``.
+        ratings: Candidates with at least one numeric answer per dimension, float ``[D]``.
+        captions: Candidates that carry a caption of their own, float ``[]``.
+    """
+
+    comparisons: Tensor
+    groups: Tensor
+    rankings: Tensor
+    ratings: Tensor
+    captions: Tensor
+
+
+@dataclass(slots=True)
+class Batch:
+    """One micro-batch. N candidates, G groups, P comparisons, R rankings, A answers, C captions, D model dimensions.
+
+    Attributes:
+        pixels: uint8 ``[N, 3, H, W]``, every candidate once, not normalised.
+        valid: bool ``[N]``; False where a bad sample left a masked dummy (its group has no labels).
+        group: int64 ``[N]``, which prompt (row of ``tokens``) a candidate belongs to.
+        tokens: int64 ``[G, L]``, every prompt once, cut to the longest of the batch.
+        first: int64 ``[P]``, index into the candidates.
+        second: int64 ``[P]``, index into the candidates.
+        dimension: int64 ``[P]``, index into the model's dimensions.
+        target: float32 ``[P, 3]``, shares of votes for first, tie, second; each row sums to 1.
+        votes: float32 ``[P]``, number of votes behind the shares.
+        weight: float32 ``[P]``.
+        ranking_dimension: int64 ``[R]``.
+        ranking_candidate: int64 ``[R, K]``, indices into the candidates, padded with -1.
+        ranking_rank: float32 ``[R, K]``, 1 is best, equal ranks tie, padded with -1.
+        answer_dimension: int64 ``[A]``; one row per candidate and dimension that anybody answered.
+        answer_candidate: int64 ``[A]``.
+        answer_target: float32 ``[A, O + 1]``, shares of the raters' answers over the scale's O levels and N/A (last).
+        ratings: float32 ``[N, D]``, mean numeric answer, NaN where missing.
+        caption_tokens: int64 ``[C, L']``, each distinct caption of the batch once; C is 0 where the data has none.
+        caption: int64 ``[N]``, the candidate's row of ``caption_tokens``, -1 where it has none.
+        denominators: See ``Denominators``.
+        keys: Sample keys, G of them.
+        prompts: Prompt texts, G of them.
+    """
+
+    pixels: Tensor
+    valid: Tensor
+    group: Tensor
+    tokens: Tensor
+    first: Tensor
+    second: Tensor
+    dimension: Tensor
+    target: Tensor
+    votes: Tensor
+    weight: Tensor
+    ranking_dimension: Tensor
+    ranking_candidate: Tensor
+    ranking_rank: Tensor
+    answer_dimension: Tensor
+    answer_candidate: Tensor
+    answer_target: Tensor
+    ratings: Tensor
+    caption_tokens: Tensor
+    caption: Tensor
+    denominators: Denominators
+    keys: list[str]
+    prompts: list[str]
+
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
+        """The batch with every tensor moved, as ``Tensor.to`` moves one (Lightning calls this)."""
+        return _map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
+
+    def pin_memory(self) -> Batch:
+        """The batch with every tensor in pinned memory (the DataLoader calls this)."""
+        return _map_tensors(self, lambda tensor: tensor.pin_memory())
+
+
+def _map_tensors(record: Any, function: Any) -> Any:
+    """Applies a function to every tensor of a dataclass, nested dataclasses included."""
+    changed = {}
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, torch.Tensor):
+            changed[item.name] = function(value)
+        elif isinstance(value, Denominators):
+            changed[item.name] = _map_tensors(value, function)
+    return replace(record, **changed)

@@ -1,0 +1,1 @@
+"""The LightningModules, and how their parameters are grouped and scheduled."""
