@@ -1,0 +1,113 @@
+"""The schemas of the verbs other than ``fit`` and ``data``, and the table of all verbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rewardkit.config.options import option
+from rewardkit.config.schema import CacheOptions
+
+PROTOCOLS = ("strict_micro", "strict_macro", "half_micro", "half_macro")
+
+
+@dataclass
+class ValidateDataOptions:
+    """What to validate on."""
+
+    val: list[str] = option([])
+    """Shard folders, or `embedded`. Default: the validation data of the run, where model= is a run."""
+    dimension_map: dict[str, str | None] = option({})
+    """Data's dimension to the model's dimension; null drops its labels."""
+    workers: int = option(1, at_least=0)
+    """Worker processes that decode images."""
+    batch_groups: int = option(16, at_least=1)
+    """Groups in one forward pass."""
+    max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
+    """Stop when more than max(10, this share of the groups) cannot be read."""
+
+
+@dataclass
+class ValidateOptions:
+    """Scores validation data with one or more models and prints their preference accuracies."""
+
+    model: list[str] = option([])
+    """Runs, bundles or checkpoints, separated by commas."""
+    data: ValidateDataOptions = option(ValidateDataOptions())
+    protocol: str = option("strict_micro", choices=PROTOCOLS)
+    """The rule by which accuracy is counted."""
+    bootstrap: int = option(1000, at_least=100)
+    """Resamples of groups behind each 95 % interval."""
+    out: str | None = option(None)
+    """Folder for the predictions tables and results.json. Default: nothing is written."""
+    device: str = option("auto")
+    """cpu, cuda, cuda:N, or auto."""
+    cache: CacheOptions = option(CacheOptions())
+
+
+@dataclass
+class ScoreOptions:
+    """Scores images with a model: a few on the command line, or a whole file of them."""
+
+    model: str | None = option(None)
+    """A run, bundle or checkpoint."""
+    prompt: str | None = option(None)
+    """The prompt of all images given with images=."""
+    images: list[str] = option([])
+    """Image files or folders, separated by commas."""
+    input: str | None = option(None)
+    """A JSONL, CSV or parquet file with columns `image` and `prompt`; paths are relative to the file."""
+    output: str | None = option(None)
+    """The file to write (.jsonl, .csv or .parquet): the input's columns, and a column for each dimension."""
+    scale: str | None = option(None, choices=("cosine", "cosine100", "logit"))
+    """Output scale. Default: the one named in the bundle."""
+    batch_size: int = option(32, at_least=1)
+    """Images in one forward pass."""
+    device: str = option("auto")
+    """cpu, cuda, cuda:N, or auto."""
+
+
+@dataclass
+class ExportOptions:
+    """Writes a model in a form that others load."""
+
+    model: str | None = option(None)
+    """A run, bundle or checkpoint."""
+    out: str | None = option(None)
+    """Folder to write; must not exist."""
+    to: str = option("bundle", choices=("bundle", "open_clip", "transformers"))
+    """bundle: for rewardkit.load. open_clip: for open_clip.create_model. transformers: for CLIPModel."""
+
+
+@dataclass
+class ReportOptions:
+    """Writes a run's report.html again from its files."""
+
+    run: str | None = option(None)
+    """The run's folder."""
+    against: str | None = option(None)
+    """A second run, compared on the same validation data."""
+
+
+@dataclass
+class RecipesListOptions:
+    """Lists the recipes that ship with rewardkit."""
+
+
+@dataclass
+class RecipesCopyOptions:
+    """Copies a recipe to a file of your own, to be edited."""
+
+    out: str | None = option(None)
+    """The file to write; must not exist. Default: NAME.yaml here."""
+
+
+VERBS: dict[str, str] = {
+    "fit": "train a reward model from a recipe",
+    "validate": "preference accuracy of models on held-out data",
+    "score": "score images with a model",
+    "export": "write a model as a bundle, for open_clip or for transformers",
+    "data": "convert, index, inspect, verify, split, merge and compare data; draw the embedded dataset",
+    "report": "write a run's report again",
+    "recipes": "list, show and copy recipes",
+}
+"""Verb to what it does; each lives in ``rewardkit/commands/VERB.py``."""
