@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
-from rewardkit.config.compose import COMMAND_LINE, Composed, Layer, compose, parse_overrides
-from rewardkit.config.help import show_value, verb_help
+from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
+from rewardkit.config.help import verb_help
 from rewardkit.config.messages import did_you_mean
-from rewardkit.config.options import leaves
 from rewardkit.config.recipes import compose_fit, find_recipe, read_recipe, shipped_recipes
-from rewardkit.config.schema import FitOptions
+from rewardkit.config.show import composed_yaml
 from rewardkit.config.verbs import RecipesCopyOptions, RecipesListOptions
 from rewardkit.errors import EXIT_DONE, UserError
 
@@ -30,7 +27,7 @@ def help_text(arguments: list[str]) -> str:
         return verb_help(_USAGE["copy"], RecipesCopyOptions)
     lines = "\n".join(f"  python -m rewardkit {usage}" for usage in _USAGE.values())
     return (
-        f"usage:\n{lines}\n\nlist: the recipes that ship with rewardkit. show: every option of a recipe with the origin "
+        f"usage:\n{lines}\n\nlist: the recipes that ship with rewardkit. show: every option of a recipe and the origin "
         "of its value,\nafter the given key=value changes. copy: a file of your own to edit, then fit recipe=./FILE."
     )
 
@@ -63,34 +60,3 @@ def run(arguments: list[str]) -> int:
     shown = target if target.is_absolute() else f"./{target}"
     print(f"copied {source} to {target}; train it with: python -m rewardkit fit recipe={shown}")
     return EXIT_DONE
-
-
-def composed_yaml(composed: Composed[FitOptions], *, origins: bool, skip: tuple[str, ...] = ()) -> str:
-    """Composed options as YAML, each line with the origin of its value behind it where asked for."""
-    values = dataclasses.asdict(composed.options)
-    lines: list[str] = []
-    opened: list[str] = []
-    for leaf in leaves(FitOptions):
-        parts = leaf.key.split(".")
-        if parts[0] in skip or not _reachable(values, parts, lines, opened):
-            continue
-        value: Any = values
-        for part in parts:
-            value = value[part]
-        line = f"{'  ' * (len(parts) - 1)}{parts[-1]}: {show_value(value) if value != '' else repr('')}"
-        lines.append(f"{line:<60}  # {composed.origins[leaf.key]}" if origins else line)
-    return "\n".join(lines)
-
-
-def _reachable(values: Any, parts: list[str], lines: list[str], opened: list[str]) -> bool:
-    """Writes the section headers above a key; False where a section is null (said once)."""
-    place = values
-    for depth, part in enumerate(parts[:-1]):
-        place = place[part]
-        name = ".".join(parts[: depth + 1])
-        if name not in opened:
-            opened.append(name)
-            lines.append(f"{'  ' * depth}{part}:{' null' if place is None else ''}")
-        if place is None:
-            return False
-    return True

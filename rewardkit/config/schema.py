@@ -6,6 +6,7 @@ Each text under a field is what ``--help``, ``recipes show`` and ``docs/options.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from rewardkit.config.options import option
 
 
