@@ -1,0 +1,37 @@
+"""Formats: one file per public dataset, and rewardkit's own format for one's own data (docs/data.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rewardkit.data.formats.avt import AvtFormat
+from rewardkit.data.formats.csv import CsvFormat
+from rewardkit.data.formats.format import Format
+from rewardkit.data.formats.hpdv2 import Hpdv2Format
+from rewardkit.data.formats.jsonl import JsonlFormat
+from rewardkit.data.formats.lines import nearest
+from rewardkit.errors import UserError
+
+FORMATS: Mapping[str, Format] = {
+    format.name: format for format in (JsonlFormat(), CsvFormat(), Hpdv2Format(), AvtFormat())
+}
+"""Every format by its name."""
+
+
+def find_format(name: str, src: Path) -> Format:
+    """The format of a name.
+
+    Args:
+        name: As given by ``format=``.
+        src: What is to be read; a message names the formats that it looks like.
+
+    Raises:
+        UserError: There is no such format, with the nearest names.
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    looks_like = [known for known, format in FORMATS.items() if src.exists() and format.matches(src)]
+    hint = f" {src} looks like format={' or format='.join(looks_like)}." if looks_like else ""
+    known = "; ".join(f"{format.name}: {format.summary}" for format in FORMATS.values())
+    raise UserError(f"format={name} is unknown. {nearest(name, FORMATS)}{hint} Formats: {known}")
