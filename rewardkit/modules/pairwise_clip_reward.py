@@ -69,6 +69,8 @@ class PairwiseCLIPReward(pl.LightningModule):
         self.coefficients = dict(coefficients)
         self.seed = seed
         self.max_log_scale = math.log(max_logit_scale)
+        self.step_metrics: dict[str, Tensor] = {}
+        self.step_batches: list[Batch] = []
 
     def forward(self, batch: Batch) -> RewardOutput:
         """Scores of a batch."""
@@ -85,12 +87,14 @@ class PairwiseCLIPReward(pl.LightningModule):
         Shares of micro-batches and ranks add up (``Loss.total``); Lightning divides by the accumulation, DDP by the
         number of ranks.
         """
+        accumulation = self.trainer.accumulate_grad_batches
+        if batch_index % accumulation == 0:
+            self.step_metrics, self.step_batches = {}, []
         torch.manual_seed(_draw_seed(self.seed, self.global_step, batch_index, self.global_rank))
         output = self(batch)
         loss = self.objective(output, batch, batch.denominators, coefficients=self.step_coefficients())
-        shares = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        self._log_training(loss.total.detach(), loss.parts, output, batch)
-        total: Tensor = loss.total * shares
+        self._add_to_step(batch, output, {"loss": loss.total, **{f"loss/{k}": v for k, v in loss.parts.items()}})
+        total: Tensor = loss.total * accumulation * self.trainer.world_size
         return total
 
     def validation_step(self, batch: Batch, batch_index: int) -> RewardOutput:
@@ -105,10 +109,16 @@ class PairwiseCLIPReward(pl.LightningModule):
             for name, (start, end) in self.coefficients.items()
         }
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Clamps the logit scale to [1, max] as CLIP and HPS v2 do after each step."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Takes the step, then clamps the logit scale to [1, max] as CLIP and HPS v2 do."""
+        super().optimizer_step(*args, **kwargs)
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, self.max_log_scale)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Notes the norm of the whole gradient, before it is clipped."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.step_metrics["gradient_norm"] = torch.nn.utils.get_total_norm(gradients)
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters, and the schedule as a function of the step."""
@@ -123,13 +133,24 @@ class PairwiseCLIPReward(pl.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _log_training(self, total: Tensor, parts: dict[str, Tensor], output: RewardOutput, batch: Batch) -> None:
-        """Hands the step's figures to the callbacks and loggers (``engine/step_metrics.py`` adds micro-batches up)."""
-        self.step_figures = {
-            "loss": total,
-            **{f"loss/{name}": value for name, value in parts.items()},
-            "logit_scale": self.model.logit_scale.detach().exp().squeeze(),
-        }
+    def _add_to_step(self, batch: Batch, output: RewardOutput, shares: dict[str, Tensor]) -> None:
+        """Adds one micro-batch to the figures of the optimiser step; callbacks read them when the step is done.
+
+        ``step_metrics`` are this rank's shares: they add up over ranks to the loss of the step. ``score_spread`` is the
+        standard deviation of scores within groups, of the last micro-batch.
+        """
+        for name, value in shares.items():
+            self.step_metrics[name] = self.step_metrics.get(name, torch.zeros(())) + value.detach().float().cpu()
+        self.step_metrics["score_spread"] = spread_within_groups(output.scores.detach(), batch.group)
+        self.step_batches.append(batch)
+
+
+def spread_within_groups(scores: Tensor, group: Tensor) -> Tensor:
+    """Root mean square distance of scores ``[N, D]`` from the mean of their group (``group`` int64 ``[N]``); ``[]``."""
+    groups = int(group.max()) + 1
+    sums = scores.new_zeros(groups, scores.shape[1]).index_add_(0, group, scores)
+    counts = torch.bincount(group, minlength=groups).clamp(min=1).unsqueeze(1)
+    return (scores - (sums / counts)[group]).pow(2).mean().sqrt()
 
 
 def _draw_seed(seed: int, step: int, batch_index: int, rank: int) -> int:

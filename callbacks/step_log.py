@@ -1,0 +1,38 @@
+"""Hands the figures of optimiser steps to the loggers, under one step axis: the number of optimiser steps taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+
+class StepLog(Callback):
+    """Logs ``train/*`` every so many steps. Losses are summed over ranks, since each rank holds a share of the step's.
+
+    Args:
+        every: Optimiser steps between logged ones; the first and the last are logged too.
+    """
+
+    def __init__(self, *, every: int) -> None:
+        self.every = every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        """Logs at the end of an optimiser step."""
+        step = trainer.global_step
+        if (index + 1) % trainer.accumulate_grad_batches:
+            return
+        if step % self.every and step not in (1, trainer.max_steps):
+            return
+        metrics = {name: torch.as_tensor(value).float() for name, value in module.step_metrics.items()}
+        if trainer.world_size > 1:
+            shares = [name for name in metrics if name.split("/")[0] == "loss"]
+            summed = trainer.strategy.reduce(
+                torch.stack([metrics[n].to(module.device) for n in shares]), reduce_op="sum"
+            )
+            metrics |= dict(zip(shares, summed, strict=True))
+        metrics["lr"] = torch.tensor(trainer.optimizers[0].param_groups[0]["lr"])
+        for logger in trainer.loggers:
+            logger.log_metrics({f"train/{name}": float(value) for name, value in metrics.items()}, step=step)

@@ -1,0 +1,109 @@
+"""Resumable checkpoints: written atomically, after a step or after the validation that follows it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from rewardkit.engine.interruption import Interruption, TrainingStopped
+from rewardkit.errors import CheckpointError
+
+
+class ResumableCheckpoints(Callback):
+    """Keeps ``last.ckpt`` every so many steps and ``best.ckpt`` at the best validation; ends the run where asked.
+
+    Where a validation follows a step, the checkpoint is written after it: a checkpoint between the two would lose the
+    validation on resume. This callback stands last, so that the state of all others is in the file.
+
+    Args:
+        folder: The run's ``checkpoints/``.
+        every: Optimiser steps between checkpoints.
+        interruption: Says whether to stop after a step.
+        is_best: Whether the validation that just ended is the best so far.
+    """
+
+    def __init__(
+        self, folder: Path, *, every: int, interruption: Interruption, is_best: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.folder = folder
+        self.every = every
+        self.interruption = interruption
+        self.is_best = is_best
+        self.saved_step = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        """Saves and stops at the end of an optimiser step, unless a validation comes first."""
+        if not trainer.fit_loop._should_accumulate() and not validation_follows(trainer):
+            self._step_ended(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Saves after a validation."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self._save(trainer)
+        if self.is_best() and trainer.is_global_zero:
+            scratch = self.folder / "best.ckpt.tmp"
+            scratch.unlink(missing_ok=True)
+            os.link(self.folder / "last.ckpt", scratch)  # the same file under a second name: no second copy
+            os.replace(scratch, self.folder / "best.ckpt")
+        self._step_ended(trainer)
+
+    def _step_ended(self, trainer: pl.Trainer) -> None:
+        step = trainer.global_step
+        code = self.interruption.reason_to_stop(trainer)
+        is_over = step >= trainer.max_steps
+        if (step % self.every == 0 or code is not None or is_over) and step != self.saved_step:
+            self._save(trainer)
+        if code is not None and not is_over:
+            raise TrainingStopped(step, code)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        """Writes last.ckpt under a scratch name first: a kill leaves the previous one whole."""
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / "last.ckpt.tmp"
+        trainer.save_checkpoint(scratch)
+        if trainer.is_global_zero:
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, self.folder / "last.ckpt")
+        self.saved_step = trainer.global_step
+
+
+def validation_follows(trainer: pl.Trainer) -> bool:
+    """Whether Lightning will validate after the current batch (only asked at the end of an optimiser step)."""
+    every = trainer.val_check_batch
+    done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    return isinstance(every, int) and trainer.enable_validation and done % every == 0
+
+
+def checkpoint_step(path: Path) -> int:
+    """The optimiser step that a checkpoint holds.
+
+    Raises:
+        CheckpointError: The file is no checkpoint, or is damaged.
+    """
+    return int(read_checkpoint(path)["global_step"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint without unpickling anything but tensors and plain values; tensors stay on disk until used.
+
+    Raises:
+        CheckpointError: The file is no checkpoint, or is damaged.
+    """
+    try:
+        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint at {path}") from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(record, dict) or "state_dict" not in record or "global_step" not in record:
+        raise CheckpointError(f"{path} is not a checkpoint of a run (no state_dict and global_step in it)")
+    return record
