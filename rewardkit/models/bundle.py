@@ -1,0 +1,169 @@
+"""Writes a bundle: a reward model as it is shipped.
+
+::
+
+    model.safetensors   the towers under open_clip's own names, the head's tensors under head.*
+    bundle.json         everything needed to build the model again and to read its scores
+    README.md           the card, for people
+    tokenizer/          only where the tokenizer is a transformers one
+    text_tower/         configuration of a transformers text tower, only where there is one
+
+``rewardkit.load`` (``models/load.py``) reads it back. A one-dimension bundle's weights are an open_clip checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from open_clip.hf_model import HFTextEncoder
+from safetensors.torch import save_file
+from torch import Tensor
+
+import rewardkit
+from rewardkit.models.bundle_card import card_text
+from rewardkit.models.clip import CLIPReward
+
+FORMAT = "rewardkit-bundle"
+FORMAT_VERSION = 1
+WEIGHTS = "model.safetensors"
+RECORD = "bundle.json"
+TOKENIZER = "tokenizer"
+TEXT_TOWER = "text_tower"
+
+_PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "pillow")
+"""Packages whose version can move a score."""
+
+
+def save_bundle(
+    folder: str | Path,
+    model: CLIPReward,
+    *,
+    calibration: Mapping[str, Mapping[str, Any]] | None = None,
+    evaluation: Sequence[Mapping[str, Any]] = (),
+    recipe: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a bundle; the folder appears complete or not at all, and replaces an older bundle of that name.
+
+    Args:
+        folder: Where the bundle shall lie.
+        model: Its weights, transform, dimensions and output scale go in.
+        calibration: Dimension to ``{"mean", "std", "quantiles", …}`` of the scores on a named set
+            (``rewardkit.metrics.calibration``).
+        evaluation: Rows of accuracies with protocol, counts and interval, as plain numbers and texts.
+        recipe: The composed recipe of the run.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        tensors, tied = bundle_tensors(model)
+        save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": {"kind": "clip", "architecture": _architecture(model, new), "head": model.head.kind},
+            "dimensions": list(model.dimensions),
+            "output": model.output,
+            "preprocessing": model.transform.to_dict(),
+            "text": {
+                "context_length": model.tokenizer.context_length,
+                "pad_id": model.tokenizer.pad_id,
+                "tokenizer": TOKENIZER if model.tokenizer.save(new / TOKENIZER) else "open_clip",
+            },
+            "weights": {
+                "file": WEIGHTS,
+                "sha256": sha256_of(new / WEIGHTS),
+                "tensors": len(tensors),
+                "parameters": sum(tensor.numel() for tensor in tensors.values()),
+                "tied": tied,
+            },
+            "calibration": copy.deepcopy(dict(calibration or {})),
+            "evaluation": [dict(row) for row in evaluation],
+            "recipe": copy.deepcopy(dict(recipe or {})),
+            "versions": versions(),
+        }
+        (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (new / "README.md").write_text(card_text(record, folder.name), encoding="utf-8")
+        _flush(new)
+        if folder.exists():
+            os.replace(folder, Path(scratch) / "old")
+        os.replace(new, folder)
+    return folder
+
+
+def bundle_tensors(model: CLIPReward) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors that a bundle stores, and the names of those that are stored under another name.
+
+    Returns:
+        Name to tensor on the CPU, contiguous, tied tensors once; and second name to first name of each tie.
+        ``logit_scale`` has no axes.
+    """
+    towers = model.clip.state_dict()
+    assert not any(key.startswith("head.") for key in towers), "a tower's names collide with the head's"
+    state = {**towers, **{f"head.{key}": value for key, value in model.head.state_dict().items()}}
+    tensors: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    owner: dict[tuple[Any, ...], str] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if tensor.numel() and tensor.device.type != "meta" and owner.setdefault(place, name) != name:
+            tied[name] = owner[place]
+            continue
+        value = tensor.detach().cpu()
+        value = value.reshape(()) if name in ("logit_scale", "logit_bias") else value
+        # A copy, because two tensors may be views of one storage, which safetensors refuses.
+        tensors[name] = value.clone(memory_format=torch.contiguous_format)
+    return tensors, tied
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, rewardkit and the packages that can move a score."""
+    found = {"python": platform.python_version(), "rewardkit": rewardkit.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _architecture(model: CLIPReward, folder: Path) -> dict[str, Any]:
+    """The configuration as a bundle stores it: nothing in it leads out of the bundle."""
+    config = copy.deepcopy(model.architecture.config)
+    config["quick_gelu"] = bool(config.get("quick_gelu", False))
+    config["vision_cfg"].pop("timm_model_pretrained", None)
+    text = getattr(model.clip, "text", None)
+    if isinstance(text, HFTextEncoder):
+        text.config.save_pretrained(folder / TEXT_TOWER)
+        config["text_cfg"].update(hf_model_name=TEXT_TOWER, hf_model_pretrained=False)
+    if config["text_cfg"].get("hf_tokenizer_name"):
+        config["text_cfg"]["hf_tokenizer_name"] = TOKENIZER
+    return {"name": model.architecture.name, "config": config}
+
+
+def _flush(folder: Path) -> None:
+    """Makes the files durable before the folder takes its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

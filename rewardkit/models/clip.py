@@ -1,0 +1,231 @@
+"""The CLIP reward: two open_clip towers, a head, and all that is needed to feed them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from torch import Tensor, nn
+
+from rewardkit.data.batch import Batch
+from rewardkit.data.images import ImageTransform, normalise, transform_tensor
+from rewardkit.errors import UserError
+from rewardkit.models.architecture import (
+    Architecture,
+    build_towers,
+    dtype_of,
+    find_pretrained,
+    image_transform,
+    read_architecture,
+)
+from rewardkit.models.checkpoints import load_clip
+from rewardkit.models.freezing import freeze
+from rewardkit.models.heads import make_head
+from rewardkit.models.reward import RewardOutput
+from rewardkit.models.text import encode_text
+from rewardkit.models.tokenizers import TextTokenizer, cut_padding, read_tokenizer
+
+Output = Literal["cosine", "cosine100", "logit"]
+"""What ``score`` returns: the cosine, 100 times it, or the logit (scale times cosine)."""
+
+
+class CLIPReward(nn.Module):
+    """A reward model (``rewardkit.models.reward.RewardModel``) on a CLIP.
+
+    The score of an image is the head's cosine with its prompt, times ``exp(logit_scale)``. With one dimension that is
+    HPS v2 (arXiv 2306.09341) exactly. Similarities are always taken in float32, whatever the towers compute in.
+
+    Args:
+        towers: From ``build_towers``.
+        head: From ``make_head``.
+        architecture: What the towers were built from.
+        dimensions: Names of the dimensions, in the order of the head's scores.
+        transform: What images must go through.
+        tokenizer: What prompts must go through.
+        output: What ``score`` returns.
+    """
+
+    def __init__(
+        self,
+        towers: nn.Module,
+        head: nn.Module,
+        *,
+        architecture: Architecture,
+        dimensions: Sequence[str],
+        transform: ImageTransform,
+        tokenizer: TextTokenizer,
+        output: Output = "cosine",
+    ) -> None:
+        super().__init__()
+        if output not in get_args(Output):
+            raise UserError(f"output={output!r} is not one of {', '.join(get_args(Output))}")
+        if transform.size != architecture.image_size:
+            raise UserError(
+                f"the transform makes images of {transform.size} px, but the towers take {architecture.image_size} px"
+            )
+        self.clip = towers
+        self.head = head
+        self.architecture = architecture
+        self.dimensions = tuple(dimensions)
+        self.transform = transform
+        self.tokenizer = tokenizer
+        self.output: Output = output
+
+    def forward(self, batch: Batch) -> RewardOutput:
+        """Scores every candidate of a batch.
+
+        Args:
+            batch: Pixels uint8 ``[N, 3, S, S]`` at the transform's size, tokens ``[G, L]``, group ``[N]``, and
+                captions ``[C, L']`` where the data module was asked for them.
+
+        Returns:
+            Logits float32 ``[N, D]``, features of both towers before normalisation, and the scale.
+        """
+        image = self.encode_pixels(normalise(batch.pixels, self.transform.mean, self.transform.std))  # [N, E]
+        text = self.encode_tokens(batch.tokens)  # [G, E]
+        caption = self.encode_tokens(batch.caption_tokens) if len(batch.caption_tokens) else None  # [C, E]
+        scale = self.scale()
+        return RewardOutput(
+            scores=scale * self.cosines(image, text, batch.group),
+            image_features=image,
+            text_features=text,
+            caption_features=caption,
+            logit_scale=scale,
+        )
+
+    def score(self, images: Tensor, prompts: list[str], group: Tensor) -> Tensor:
+        """Scores images under ``prompts[group[n]]``.
+
+        Args:
+            images: ``[N, 3, H, W]`` of any size, uint8, or float in [0, 1] and then differentiable.
+            prompts: G texts.
+            group: int64 ``[N]``.
+
+        Returns:
+            float32 ``[N, D]`` on the scale that ``output`` names.
+        """
+        device = self._device()
+        image = self.encode_pixels(transform_tensor(images.to(device), self.transform))  # [N, E]
+        return self.scaled(self.cosines(image, self.encode_prompts(prompts), group.to(device)))
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Normalised images float ``[N, 3, S, S]`` to features ``[N, E]``, not normalised."""
+        features: Tensor = self.clip.encode_image(pixels.to(dtype_of(self.clip.visual)))  # type: ignore[operator, arg-type]
+        return features
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Token rows int64 ``[G, L]`` to features ``[G, E]``, not normalised."""
+        return encode_text(self.clip, tokens, pad_id=self.tokenizer.pad_id)
+
+    def encode_prompts(self, prompts: list[str]) -> Tensor:
+        """Texts to features ``[G, E]``, not normalised."""
+        return self.encode_tokens(cut_padding(self.tokenizer(prompts), self.tokenizer.pad_id).to(self._device()))
+
+    def cosines(self, image_features: Tensor, text_features: Tensor, group: Tensor) -> Tensor:
+        """The head in float32, autocast or not: features ``[N, E]`` and ``[G, E]`` to cosines ``[N, D]``."""
+        with torch.autocast(device_type=image_features.device.type, enabled=False):
+            cosines: Tensor = self.head(image_features, text_features, group)
+        return cosines
+
+    def scaled(self, cosines: Tensor, output: Output | None = None) -> Tensor:
+        """Cosines on the scale that ``output`` names (default: the model's)."""
+        output = output or self.output
+        if output == "logit":
+            return self.scale() * cosines
+        return 100.0 * cosines if output == "cosine100" else cosines
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """``[1]``, the learned logarithm of the scale."""
+        return self.clip.logit_scale  # type: ignore[return-value]
+
+    def scale(self) -> Tensor:
+        """``[]``, the factor itself, at least float32."""
+        logarithm: Tensor = self.logit_scale
+        return (logarithm.float() if logarithm.dtype.itemsize < 4 else logarithm).exp().reshape(())
+
+    def to_low_precision(self, dtype: torch.dtype) -> CLIPReward:
+        """Casts the towers (not the head, not the scale) to bfloat16 or float16, for inference."""
+        for name, parameter in self.clip.named_parameters():
+            if name not in ("logit_scale", "logit_bias"):
+                parameter.data = parameter.data.to(dtype)
+        for _, buffer in self.clip.named_buffers():
+            if buffer.is_floating_point():
+                buffer.data = buffer.data.to(dtype)
+        return self
+
+    def train(self, mode: bool = True) -> CLIPReward:
+        """Train mode for all but batch norms whose weights are frozen: their statistics stay as they are."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and _is_frozen(module):
+                module.eval()
+        return self
+
+    def _device(self) -> torch.device:
+        return self.logit_scale.device
+
+
+def build_clip_reward(
+    *,
+    architecture: str | Path | Architecture,
+    pretrained: str | None = None,
+    dimensions: Sequence[str] = ("overall",),
+    head: str = "auto",
+    transform: ImageTransform | None = None,
+    output: Output = "cosine",
+    unlocked_image_groups: int | None = None,
+    unlocked_text_layers: int | None = None,
+    gradient_checkpointing: bool = False,
+) -> CLIPReward:
+    """Builds a CLIP reward and loads the weights that are named.
+
+    Args:
+        architecture: open_clip name, path of a JSON configuration, or what ``read_architecture`` gave.
+        pretrained: open_clip tag or local ``.pt``/``.safetensors`` file; None starts from random weights (or from
+            those that the configuration names for a tower).
+        dimensions: What is judged; one or many.
+        head: See ``make_head``.
+        transform: Default: ``image_transform`` of the architecture and the tag.
+        output: What ``score`` returns.
+        unlocked_image_groups: See ``freeze``.
+        unlocked_text_layers: See ``freeze``.
+        gradient_checkpointing: Recompute activations in the backward pass.
+
+    Raises:
+        UserError: A name that does not exist, or options that contradict each other.
+        CheckpointError: Weights that do not fit.
+    """
+    if not dimensions or len(set(dimensions)) != len(dimensions):
+        raise UserError(f"model.dimensions needs one or more different names, not {list(dimensions)}")
+    if not isinstance(architecture, Architecture):
+        architecture = read_architecture(architecture)
+    towers = build_towers(architecture, tower_weights=pretrained is None)
+    if pretrained is not None:
+        load_clip(towers, find_pretrained(architecture, pretrained))
+    freeze(towers, image_groups=unlocked_image_groups, text_layers=unlocked_text_layers)
+    if gradient_checkpointing:
+        _checkpoint_gradients(towers)
+    return CLIPReward(
+        towers,
+        make_head(head, dimensions, int(architecture.config["embed_dim"])),
+        architecture=architecture,
+        dimensions=dimensions,
+        transform=transform or image_transform(architecture, pretrained),
+        tokenizer=read_tokenizer(architecture),
+        output=output,
+    )
+
+
+def _checkpoint_gradients(towers: nn.Module) -> None:
+    if isinstance(towers.visual, ModifiedResNet):
+        raise UserError("a ResNet tower has no gradient checkpointing; set model.gradient_checkpointing=false")
+    towers.set_grad_checkpointing(True)  # type: ignore[operator]
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters(recurse=False))
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

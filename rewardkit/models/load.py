@@ -1,0 +1,243 @@
+"""Reads a bundle and scores with it: what ``rewardkit.load`` is.
+
+Nothing is fetched, nothing is unpickled, and every tensor has to fit; the weights' sha256 is checked first.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rewardkit.data.images import ImageTransform, decode_image, normalise, resize_uint8, transform_tensor
+from rewardkit.errors import BadSample, CheckpointError, DataError, UserError
+from rewardkit.models.architecture import build_towers, read_architecture
+from rewardkit.models.bundle import FORMAT, FORMAT_VERSION, RECORD, sha256_of, versions
+from rewardkit.models.checkpoints import load_strictly
+from rewardkit.models.clip import CLIPReward, Output
+from rewardkit.models.heads import make_head
+from rewardkit.models.tokenizers import read_tokenizer
+
+Picture = Image.Image | str | os.PathLike[str] | bytes | Tensor
+"""One image: a PIL image, a path, an image file's bytes, or a tensor ``[3, H, W]``, uint8 or float in [0, 1]."""
+
+_PROMPTS_AT_ONCE = 256
+
+
+def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> LoadedReward:
+    """Loads a bundle.
+
+    Args:
+        path: The bundle's folder, or a run's folder that holds one as ``bundle/``.
+        device: Where the model shall compute.
+
+    Raises:
+        UserError: There is no bundle.
+        CheckpointError: The bundle is damaged: weights that are not those it was made with, or that do not fit.
+    """
+    folder = Path(path)
+    if not (folder / RECORD).is_file() and (folder / "bundle" / RECORD).is_file():
+        folder = folder / "bundle"
+    record = read_record(folder)
+    weights = folder / record["weights"]["file"]
+    if not weights.is_file():
+        raise CheckpointError(f"the bundle {folder} lacks its weights {weights.name}")
+    found = sha256_of(weights)
+    if found != record["weights"]["sha256"]:
+        raise CheckpointError(
+            f"{weights} is not the file that the bundle was made with: its sha256 is {found}, "
+            f"bundle.json says {record['weights']['sha256']}; copy the bundle again"
+        )
+    model = _build(record, folder)
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights} cannot be read: {error}") from None
+    state.update({name: state[owner] for name, owner in record["weights"]["tied"].items() if owner in state})
+    head = {name.removeprefix("head."): tensor for name, tensor in state.items() if name.startswith("head.")}
+    towers = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    load_strictly(model.head, head, source=f"{weights} (head)")
+    load_strictly(model.clip, towers, source=str(weights))
+    _warn_of_versions(folder, record["versions"])
+    return LoadedReward(model.to(device).eval().requires_grad_(False), record)
+
+
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a bundle's ``bundle.json``.
+
+    Raises:
+        UserError: The folder is no bundle, or one of a newer format.
+        CheckpointError: The file is damaged.
+    """
+    path = Path(folder) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is no bundle: it has no {RECORD}; give a bundle's folder or a run's") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UserError(f"{path} is not the record of a rewardkit bundle")
+    if record["format_version"] > FORMAT_VERSION:
+        raise UserError(
+            f"{folder} is a bundle of format {record['format_version']}; this rewardkit reads up to {FORMAT_VERSION}, "
+            "install a newer one"
+        )
+    needed = ("model", "dimensions", "output", "preprocessing", "weights", "calibration", "versions")
+    missing = [key for key in needed if key not in record]
+    if missing:
+        raise CheckpointError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    return record
+
+
+class LoadedReward:
+    """A reward model ready to score. Made by ``load``.
+
+    Attributes:
+        model: The model, in eval mode, its parameters frozen.
+        dimensions: Names of the columns of the scores.
+        output: What a score is: ``cosine``, ``cosine100`` or ``logit``.
+        calibration: Dimension to mean, std and quantiles of the scores on the set that the bundle was calibrated on.
+        record: All of ``bundle.json``.
+    """
+
+    def __init__(self, model: CLIPReward, record: dict[str, Any]) -> None:
+        self.model = model
+        self.record = record
+        self.dimensions: tuple[str, ...] = model.dimensions
+        self.output: Output = model.output
+        self.calibration: dict[str, dict[str, Any]] = record["calibration"]
+
+    def score(
+        self,
+        images: Tensor | Picture | Sequence[Picture],
+        prompts: str | Sequence[str],
+        *,
+        batch_size: int = 32,
+        output: Output | None = None,
+    ) -> Tensor:
+        """Scores images, each under its prompt. Every different prompt is encoded once.
+
+        Args:
+            images: A list of images (see ``Picture``), one image, or a tensor ``[N, 3, H, W]``. Tensors are uint8, or
+                float in [0, 1]; a tensor that requires a gradient gets one.
+            prompts: One for all images, or one for each.
+            batch_size: Images in one forward pass; changes nothing but memory and speed.
+            output: ``cosine``, ``cosine100`` or ``logit`` instead of the bundle's own.
+
+        Returns:
+            float32 ``[N, D]`` on the model's device; columns are ``dimensions``.
+
+        Raises:
+            UserError: The number of prompts does not match, an unknown output, a path that does not exist.
+            DataError: An image that cannot be decoded, named by its place.
+        """
+        if output is not None and output not in get_args(Output):
+            raise UserError(f"output={output!r} is not one of {', '.join(get_args(Output))}")
+        listed = _as_list(images)
+        texts = [prompts] * len(listed) if isinstance(prompts, str) else list(prompts)
+        if len(texts) != len(listed):
+            raise UserError(f"{len(listed)} images but {len(texts)} prompts; give one prompt, or one for each image")
+        if not len(listed):
+            return torch.zeros(0, len(self.dimensions))
+        wants_gradient = any(isinstance(image, Tensor) and image.requires_grad for image in listed)
+        with torch.set_grad_enabled(wants_gradient and torch.is_grad_enabled()):
+            distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+            text_features = self._encode_prompts(list(distinct))  # [G, E]
+            group = torch.tensor([distinct[text] for text in texts], device=text_features.device)  # [N]
+            scores = []
+            for start in range(0, len(listed), batch_size):
+                rows = slice(start, start + batch_size)
+                features = self.model.encode_pixels(self._pixels(listed[rows], start))  # [n, E]
+                scores.append(self.model.scaled(self.model.cosines(features, text_features, group[rows]), output))
+            return torch.cat(scores)
+
+    def _encode_prompts(self, prompts: list[str]) -> Tensor:
+        parts = [prompts[start : start + _PROMPTS_AT_ONCE] for start in range(0, len(prompts), _PROMPTS_AT_ONCE)]
+        with torch.no_grad():
+            return torch.cat([self.model.encode_prompts(part) for part in parts])
+
+    def _pixels(self, images: Tensor | Sequence[Picture], start: int) -> Tensor:
+        """Normalised pixels float ``[n, 3, S, S]`` on the model's device."""
+        transform = self.model.transform
+        device = self.model.logit_scale.device
+        if isinstance(images, Tensor):
+            return transform_tensor(images.to(device), transform)
+        rows = []
+        for place, image in enumerate(images, start):
+            if isinstance(image, Tensor):
+                rows.append(transform_tensor(image.unsqueeze(0).to(device), transform)[0])
+            else:
+                pixels = resize_uint8(_decode(image, place, transform), transform).to(device)
+                rows.append(normalise(pixels.unsqueeze(0), transform.mean, transform.std)[0])
+        return torch.stack(rows)
+
+
+def _as_list(images: Tensor | Picture | Sequence[Picture]) -> Tensor | Sequence[Picture]:
+    """One image becomes a list of one; a batch tensor stays a tensor."""
+    if isinstance(images, Tensor):
+        if images.ndim not in (3, 4):
+            raise UserError(f"a tensor of images is [N, 3, H, W] or [3, H, W], not {list(images.shape)}")
+        return images if images.ndim == 4 else images.unsqueeze(0)
+    if isinstance(images, str | bytes | os.PathLike | Image.Image):
+        return [images]
+    return images
+
+
+def _decode(image: Image.Image | str | os.PathLike[str] | bytes, place: int, transform: ImageTransform) -> Tensor:
+    """uint8 ``[3, H, W]`` of a picture that is not a tensor, by the one rule that training reads images with."""
+    name = f"image {place}" if isinstance(image, bytes | Image.Image) else f"image {place} ({os.fspath(image)})"
+    if isinstance(image, Image.Image):
+        # Through the same decoder as a file, so that orientation, transparency and depth are treated alike.
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG" if image.mode != "CMYK" else "TIFF", exif=image.getexif())
+        image = buffer.getvalue()
+    elif not isinstance(image, bytes):
+        try:
+            image = Path(image).read_bytes()
+        except OSError as error:
+            raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
+    try:
+        return decode_image(image, decode=transform.decode, size=transform.size)
+    except BadSample as error:
+        raise DataError(f"{name}: {error.reason}") from None
+
+
+def _build(record: dict[str, Any], folder: Path) -> CLIPReward:
+    """The model that a record describes, with random weights."""
+    described = record["model"]["architecture"]
+    architecture = replace(read_architecture(described["config"], folder=folder), name=described["name"])
+    transform = ImageTransform.from_dict(record["preprocessing"])
+    with torch.random.fork_rng(devices=[]):  # Loading a model must not move the caller's random numbers.
+        return CLIPReward(
+            build_towers(architecture, tower_weights=False),
+            make_head(record["model"]["head"], record["dimensions"], int(architecture.config["embed_dim"])),
+            architecture=architecture,
+            dimensions=record["dimensions"],
+            transform=transform,
+            tokenizer=read_tokenizer(architecture),
+            output=record["output"],
+        )
+
+
+def _warn_of_versions(folder: Path, made_with: dict[str, str]) -> None:
+    """Scores can move with a library's version, so a difference is said."""
+    here = versions()
+    different = [
+        f"{package} {number} (here {here.get(package, 'absent')})"
+        for package, number in made_with.items()
+        if here.get(package, "absent").split(".")[:2] != number.split(".")[:2]
+    ]
+    if different:
+        warnings.warn(f"the bundle {folder} was made with {', '.join(different)}; scores may differ", stacklevel=3)
