@@ -1,0 +1,119 @@
+"""The schemas of the actions of the verb ``data``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rewardkit.config.options import option
+
+
+@dataclass
+class ConvertOptions:
+    """Turns preferences as they lie on disk into a shard set. A format's own options are given beside these."""
+
+    format: str | None = option(None)
+    """How the source lies on disk: jsonl, csv, hpdv2 or avt. It is never guessed."""
+    src: str | None = option(None)
+    """The annotation file, or the folder that holds it. Image paths are relative to that file."""
+    out: str | None = option(None)
+    """Folder to write; must not exist."""
+    name: str | None = option(None)
+    """Name of the shards (NAME-000000.tar). Default: the name of the folder out."""
+    source: str | None = option(None)
+    """Name under which evaluations list this data. Default: the name of the shards."""
+    shard_groups: int = option(1000, at_least=1)
+    """Most groups in one shard."""
+    shard_mb: int = option(256, at_least=1)
+    """A shard is closed when it has grown to this many MiB."""
+    max_candidates: int = option(16, at_least=2)
+    """A group of more candidates is split into groups that together keep each comparison."""
+    max_side: int | None = option(None, at_least=1)
+    """Images with a longer side than this are made this large and written anew. Default: bytes stay as they came."""
+    check: str = option("decode", choices=("decode", "header"))
+    """decode: decode every image, so that cut-off files are found now. header: only read sizes (10 times faster)."""
+    max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
+    """Fail when more than this share of the groups has an image that cannot be read."""
+    workers: int = option(2, at_least=1)
+    """Threads that read and check images."""
+
+
+@dataclass
+class IndexOptions:
+    """Makes the index of a folder of shards, our own or somebody else's."""
+
+    src: str | None = option(None)
+    """Folder of .tar shards."""
+
+
+@dataclass
+class InspectOptions:
+    """Shows what a shard set holds: counts, dimensions, ties, votes, sizes, generators, prompt lengths, tags."""
+
+    src: str | None = option(None)
+    """Folder of shards with its index."""
+    context_length: int = option(77, at_least=1)
+    """Prompts of more tokens than this (CLIP's BPE, start and end included) are counted as cut off."""
+
+
+@dataclass
+class VerifyOptions:
+    """Reads every sample of a shard set, decodes every image and compares its sha256. Exit code 1 if any is bad."""
+
+    src: str | None = option(None)
+    """Folder of shards with its index."""
+    workers: int = option(2, at_least=1)
+    """Threads that decode."""
+
+
+@dataclass
+class SplitOptions:
+    """Splits a shard set in two by a hash, so that all groups of a prompt fall on the same side."""
+
+    src: str | None = option(None)
+    """Folder of shards with its index."""
+    out: str | None = option(None)
+    """Folder to write; must not exist. It receives train/ and val/; with folds=, fold-0/train/, fold-0/val/ …"""
+    by: str = option("prompt", choices=("prompt", "generator"))
+    """prompt: hold prompts out. generator: hold generators out (their candidates leave the training groups)."""
+    fraction: float | None = option(None, above=0, at_most=0.9)
+    """Share that goes to val/. Default 0.1, where folds= is not given."""
+    folds: int | None = option(None, at_least=2)
+    """Instead of one split: this many, in which each prompt or generator is held out once."""
+    seed: int = option(0, at_least=0)
+    """Another seed gives another split."""
+
+
+@dataclass
+class MergeOptions:
+    """Writes several shard sets as one."""
+
+    src: list[str] = option([])
+    """Folders of shards, separated by commas."""
+    out: str | None = option(None)
+    """Folder to write; must not exist."""
+
+
+@dataclass
+class LeaksOptions:
+    """Looks for prompts and images that stand in both of two shard sets. Exit code 1 if there are some."""
+
+    a: str | None = option(None)
+    """Folder of shards with its index."""
+    b: str | None = option(None)
+    """Folder of shards with its index."""
+
+
+@dataclass
+class DemoOptions:
+    """Draws the embedded dataset into a shard set of any size."""
+
+    out: str | None = option(None)
+    """Folder to write; must not exist."""
+    groups: int = option(1000, at_least=1)
+    """Number of groups; each has four candidates."""
+    seed: int = option(0, at_least=0)
+    """Another seed draws other groups."""
+    split: str = option("all", choices=("all", "train", "val"))
+    """train and val have no prompt in common; all draws from every prompt."""
+    workers: int = option(2, at_least=0)
+    """Processes that draw; 0 draws in this one."""
