@@ -199,10 +199,7 @@ def _decode(image: Image.Image | str | os.PathLike[str] | bytes, place: int, tra
     """uint8 ``[3, H, W]`` of a picture that is not a tensor, by the one rule that training reads images with."""
     name = f"image {place}" if isinstance(image, bytes | Image.Image) else f"image {place} ({os.fspath(image)})"
     if isinstance(image, Image.Image):
-        # Through the same decoder as a file, so that orientation, transparency and depth are treated alike.
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG" if image.mode != "CMYK" else "TIFF", exif=image.getexif())
-        image = buffer.getvalue()
+        image = _as_file(image, name)
     elif not isinstance(image, bytes):
         try:
             image = Path(image).read_bytes()
@@ -212,6 +209,21 @@ def _decode(image: Image.Image | str | os.PathLike[str] | bytes, place: int, tra
         return decode_image(image, decode=transform.decode, size=transform.size)
     except BadSample as error:
         raise DataError(f"{name}: {error.reason}") from None
+
+
+def _as_file(image: Image.Image, name: str) -> bytes:
+    """A PIL image as a file's bytes, so that orientation, transparency and depth are treated as a file's are."""
+    buffer = io.BytesIO()
+    if image.mode in ("HSV", "LAB", "YCbCr"):
+        image = image.convert("RGB")
+    try:
+        if image.mode == "CMYK":
+            image.save(buffer, format="TIFF", exif=image.getexif())
+        else:
+            image.save(buffer, format="PNG", exif=image.getexif(), compress_level=0)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{name}: the image cannot be decoded: {error}") from None
+    return buffer.getvalue()
 
 
 def _build(record: dict[str, Any], folder: Path) -> CLIPReward:

@@ -1,0 +1,90 @@
+"""Accuracies of parts of the comparisons: by dimension, source, tag and generator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rewardkit.data.predictions import Predictions
+from rewardkit.errors import UserError
+from rewardkit.metrics.baselines import baselines
+from rewardkit.metrics.generator_balance import generator_balanced
+from rewardkit.metrics.intervals import DRAWS
+from rewardkit.metrics.judged_pairs import judged_pairs
+from rewardkit.metrics.protocols import accuracy
+
+PARTS = ("source", "tag", "generator", "generator_pair")
+"""What ``breakdown`` can take apart by. A pair of generators counts for each of its two under ``generator``."""
+
+
+def evaluation_rows(
+    predictions: Predictions, protocol: str, *, draws: int = DRAWS, seed: int = 0
+) -> list[dict[str, Any]]:
+    """One row for each dimension: accuracy, counts and interval, and beside them what it has to be read against.
+
+    Returns:
+        ``{"dimension", **Accuracy, "chance", "annotator_agreement", "which_generator", "list_position",
+        "generator_balanced"}``; the last five are numbers or None.
+    """
+    pairs = judged_pairs(predictions)
+    rows = []
+    for dimension in predictions.dimensions:
+        part = pairs[pairs["dimension"] == dimension]
+        found = accuracy(part, protocol, draws=draws, seed=seed)
+        beside = {name: value.value for name, value in baselines(part, protocol, draws=0, seed=seed).items()}
+        balanced = generator_balanced(part, protocol, draws=0).value
+        rows.append({"dimension": dimension, **found.as_row(), **beside, "generator_balanced": balanced})
+    return rows
+
+
+def breakdown(
+    pairs: pd.DataFrame, by: str, protocol: str, *, draws: int = DRAWS, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Accuracy of each part of the comparisons, dimension by dimension.
+
+    Args:
+        pairs: From ``judged_pairs``.
+        by: One of ``PARTS``; ``tag`` takes every tag of the groups apart, as ``style=anime``.
+        protocol: Name of the rule.
+        draws: Resamples behind each interval.
+        seed: Of the resamples.
+
+    Returns:
+        Rows ``{"dimension", "part", **Accuracy}``, sorted; parts in which nothing counts are left in, with value None.
+    """
+    rows = []
+    for dimension, of_dimension in pairs.groupby("dimension", sort=True):
+        for part, mask in _parts(of_dimension, by):
+            found = accuracy(of_dimension[mask], protocol, draws=draws, seed=seed)
+            rows.append({"dimension": dimension, "part": part, **found.as_row()})
+    return rows
+
+
+def _parts(pairs: pd.DataFrame, by: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Name and rows of each part."""
+    if by == "source":
+        for name in sorted(pairs["source"].unique()):
+            yield str(name), (pairs["source"] == name).to_numpy()
+    elif by == "tag":
+        tags = [json.loads(text) for text in pairs["tags"]]
+        for kind, value in sorted({(kind, str(value)) for tag in tags for kind, value in tag.items()}):
+            yield f"{kind}={value}", np.array([str(tag.get(kind)) == value and kind in tag for tag in tags])
+    elif by in ("generator", "generator_pair"):
+        first = pairs["generator_first"].fillna("").to_numpy(object)
+        second = pairs["generator_second"].fillna("").to_numpy(object)
+        if by == "generator":
+            for name in sorted({*first, *second} - {""}):
+                yield name, (first == name) | (second == name)
+        else:
+            names = np.array(
+                [" vs ".join(sorted(pair)) if all(pair) else "" for pair in zip(first, second, strict=True)]
+            )
+            for name in sorted(set(names) - {""}):
+                yield str(name), names == name
+    else:
+        raise UserError(f"accuracies can be taken apart by {', '.join(PARTS)}, not by {by!r}")
