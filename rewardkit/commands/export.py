@@ -1,0 +1,57 @@
+"""``export``: a model as a bundle, a folder for open_clip, or a folder for transformers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
+from rewardkit.config.help import verb_help
+from rewardkit.config.verbs import ExportOptions
+from rewardkit.errors import EXIT_DONE, UserError
+
+
+def help_text(arguments: list[str]) -> str:
+    """Help from the schema."""
+    return verb_help("export model=RUN|BUNDLE|CHECKPOINT out=FOLDER to=bundle|open_clip|transformers", ExportOptions)
+
+
+def run(arguments: list[str]) -> int:
+    """Exports one model."""
+    options = compose(ExportOptions, [Layer(COMMAND_LINE, parse_overrides(arguments))]).options
+    if options.out is None:
+        raise UserError("name the folder to write: out=FOLDER")
+    out = Path(options.out)
+    if out.exists():
+        raise UserError(f"out={out} exists already and is not overwritten; choose another folder")
+    from rewardkit.commands.open_model import bundle_of_checkpoint, open_model
+    from rewardkit.engine.train import quieten
+    from rewardkit.models.bundle import RECORD
+
+    quieten(None)
+    loaded = open_model(options.model, device="cpu")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if options.to == "bundle":
+        source = Path(str(options.model))
+        if source.is_file():
+            bundle_of_checkpoint(source, out)
+        else:
+            folder = source if (source / RECORD).is_file() else source / "bundle"
+            with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+                shutil.copytree(folder, Path(scratch) / "bundle").rename(out)
+    elif options.to == "open_clip":
+        from rewardkit.models.export import export_open_clip
+
+        export_open_clip(out, loaded.model)
+    else:
+        from rewardkit.models.export import export_transformers
+
+        export_transformers(out, loaded.model)
+    usage = {
+        "bundle": f'rewardkit.load("{out}").score(images, prompts)',
+        "open_clip": f'open_clip.create_model("local-dir:{out}")',
+        "transformers": f'transformers.CLIPModel.from_pretrained("{out}")',
+    }
+    print(f"wrote {out}; load it with {usage[options.to]}")
+    return EXIT_DONE

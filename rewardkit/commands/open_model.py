@@ -1,0 +1,95 @@
+"""A model given on the command line as a run, a bundle or a checkpoint, opened as one thing."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rewardkit.config.compose import Layer, compose
+from rewardkit.config.layout import RunLayout
+from rewardkit.config.schema import FitOptions
+from rewardkit.errors import UserError
+from rewardkit.models.bundle import RECORD, save_bundle
+from rewardkit.models.load import LoadedReward, load
+
+
+def open_model(name: str | None, *, device: str = "auto") -> LoadedReward:
+    """Loads ``model=RUN|BUNDLE|CHECKPOINT``.
+
+    Raises:
+        UserError: Nothing is named, or it is none of the three.
+        CheckpointError: What is there is damaged or does not fit.
+    """
+    if name is None:
+        raise UserError("name a model: model=RUN, model=BUNDLE or model=CHECKPOINT")
+    path, where = Path(name), find_device(device)
+    if (path / RECORD).is_file() or (path / "bundle" / RECORD).is_file():
+        return load(path, where)
+    if path.is_file() and path.suffix == ".ckpt":
+        with tempfile.TemporaryDirectory() as scratch:
+            return load(bundle_of_checkpoint(path, Path(scratch) / "bundle"), where)
+    if RunLayout(path).exists:
+        raise UserError(
+            f"model={name}: the run has no bundle yet; it is written at its first validation. Finish it with "
+            f"`fit resume={name}`, or name a checkpoint in {RunLayout(path).checkpoints}."
+        )
+    if not path.exists():
+        raise UserError(f"model={name}: there is no such file or folder")
+    raise UserError(f"model={name}: neither a run's folder, nor a bundle (with a {RECORD}), nor a checkpoint (.ckpt)")
+
+
+def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
+    """Writes the model of a run's checkpoint as a bundle, without calibration or evaluation."""
+    from rewardkit.commands.build import build_model
+    from rewardkit.engine.checkpoints import read_checkpoint
+    from rewardkit.models.checkpoints import load_strictly
+
+    options = options_of_run(path.parent.parent)
+    options.model.pretrained = None  # the checkpoint holds every tensor
+    model = build_model(options)
+    state = {
+        key.removeprefix("model."): tensor
+        for key, tensor in read_checkpoint(path)["state_dict"].items()
+        if key.startswith("model.")
+    }
+    load_strictly(model, state, source=str(path))
+    return save_bundle(folder, model, recipe=values_of_run(path.parent.parent))
+
+
+def options_of_run(folder: Path) -> FitOptions:
+    """The options that a run was started with.
+
+    Raises:
+        UserError: The folder is no run.
+    """
+    return compose(FitOptions, [Layer(str(folder), values_of_run(folder))]).options
+
+
+def values_of_run(folder: Path) -> Mapping[str, Any]:
+    """The same as dotted key to value."""
+    file = folder / "options.json"
+    if not file.is_file():
+        raise UserError(f"{folder} is not a run's folder: it has no options.json")
+    values: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return values
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` or a torch device that this machine has.
+
+    Raises:
+        UserError: There is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name}: not on this machine ({str(error).splitlines()[0]})") from None
+    return device

@@ -1,0 +1,133 @@
+"""Opens a run's folder: starts one, continues one, or refuses, saying why and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardkit.config.layout import RunLayout
+from rewardkit.engine.checkpoints import checkpoint_step
+from rewardkit.errors import UserError
+
+MAY_DIFFER = (
+    "trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.stop_after", "data.workers", "logger",
+    "recipe", "scale", "resume", "dry_run", "run", "cache",
+)  # fmt: skip
+"""Keys that may differ on resume: none of them changes what is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How a run begins.
+
+    Attributes:
+        checkpoint: Continue from this file; None starts at step 0.
+        step: The optimiser step of the checkpoint.
+        finished: The run went to its end before; there is nothing to do.
+    """
+
+    layout: RunLayout
+    checkpoint: Path | None
+    step: int
+    finished: bool = False
+
+
+def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: Mapping[str, Any]) -> Opened:
+    """Decides where and from what a run begins. Nothing is written.
+
+    Args:
+        resume: ``never``, ``auto``, or a run's folder or checkpoint file.
+        runs: Folder of runs.
+        recipe: The recipe's name.
+        name: The run's name; the time where there is none.
+        values: Dotted key to value of this run's options, compared with those of the run that is continued.
+
+    Raises:
+        UserError: The folder exists and may not be continued, or options differ that may not.
+        CheckpointError: The checkpoint is damaged.
+    """
+    if resume not in ("never", "auto"):
+        return _continue(_layout_of(Path(resume)), values, Path(resume))
+    if resume == "auto" and name is None:
+        raise UserError("resume=auto needs a name to find the run by: add run.name=NAME")
+    layout = RunLayout(Path(runs) / recipe / (name or time.strftime("%Y-%m-%d_%H-%M-%S")))
+    if resume == "auto" and layout.exists:
+        return _continue(layout, values, layout.last_checkpoint)
+    if layout.root.exists() and any(layout.root.iterdir()):
+        raise UserError(
+            f"{layout.root} exists already and is not overwritten. Choose another run.name, continue it with "
+            "resume=auto, or delete the folder."
+        )
+    return Opened(layout, None, 0)
+
+
+def _layout_of(path: Path) -> RunLayout:
+    """The run that a folder or checkpoint belongs to."""
+    for root in (path, path.parent, path.parent.parent):
+        if RunLayout(root).exists:
+            return RunLayout(root)
+    raise UserError(f"resume={path}: this is neither a run's folder (with a config.yaml) nor a checkpoint inside one")
+
+
+def _continue(layout: RunLayout, values: Mapping[str, Any], checkpoint: Path) -> Opened:
+    differing = _differences(layout, values)
+    if differing:
+        lines = "\n".join(differing)
+        raise UserError(
+            f"{layout.root} cannot be continued: these options differ from those it was started with\n{lines}\n"
+            f"Give the same values, or start a run of another name. Only {', '.join(MAY_DIFFER[:6])} may differ."
+        )
+    if layout.is_finished:
+        return Opened(layout, None, 0, finished=True)
+    checkpoint = layout.last_checkpoint if checkpoint.is_dir() else checkpoint
+    if not checkpoint.is_file():
+        return Opened(layout, None, 0)  # it ended before its first checkpoint: start again
+    return Opened(layout, checkpoint, checkpoint_step(checkpoint))
+
+
+def _differences(layout: RunLayout, values: Mapping[str, Any]) -> list[str]:
+    stored = json.loads((layout.root / "options.json").read_text(encoding="utf-8"))
+    return [
+        f"{key}: {stored.get(key)!r} then, {values.get(key)!r} now"
+        for key in sorted({*stored, *values})
+        if not key.startswith(MAY_DIFFER) and stored.get(key) != values.get(key)
+    ]
+
+
+def write_run_files(
+    layout: RunLayout,
+    *,
+    config: str,
+    values: Mapping[str, Any],
+    arguments: Sequence[str],
+    environment: Mapping[str, Any],
+) -> None:
+    """Writes what ran into the run's folder.
+
+    Args:
+        layout: The run.
+        config: The composed options as YAML.
+        values: The same, dotted key to value.
+        arguments: The command line behind ``fit``.
+        environment: From ``describe_environment``.
+    """
+    layout.root.mkdir(parents=True, exist_ok=True)
+    for path, text in (
+        (layout.overrides, "\n".join(arguments) + "\n"),
+        (layout.environment, json.dumps(environment, indent=1) + "\n"),
+        (layout.root / "options.json", json.dumps(values, indent=1) + "\n"),
+        (layout.config, config),  # last: its presence says that a run has begun
+    ):
+        write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that it is either the old one or the whole new one."""
+    scratch = path.with_name(f"{path.name}.tmp")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)

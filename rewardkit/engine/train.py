@@ -1,0 +1,154 @@
+"""Builds Lightning's Trainer from values and trains; says how the run ended."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from rewardkit.engine.checkpoints import ResumableCheckpoints
+from rewardkit.engine.interruption import Interruption, TrainingStopped
+from rewardkit.errors import EXIT_DONE, UserError
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+"""The recipe's names of precisions, and Lightning's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a run uses.
+
+    Attributes:
+        devices: Processes on this machine.
+        nodes: Machines.
+        strategy: ``auto`` or ``ddp``.
+        precision: ``32``, ``bf16`` or ``16``.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32"
+
+    @property
+    def ranks(self) -> int:
+        """Processes in all."""
+        return self.devices * self.nodes
+
+
+def count_devices(devices: str) -> int:
+    """``trainer.devices`` as a number: all GPUs, or one process on a machine without.
+
+    Raises:
+        UserError: It is neither ``auto`` nor a positive whole number, or there are fewer GPUs.
+    """
+    gpus = torch.cuda.device_count()
+    if devices == "auto":
+        return max(1, gpus)
+    if not devices.isdigit() or int(devices) < 1:
+        raise UserError(f"trainer.devices: expects auto or a whole number from 1, got {devices!r}")
+    if gpus and int(devices) > gpus:
+        raise UserError(f"trainer.devices: {devices} asked for, this machine has {gpus} GPUs")
+    return int(devices)
+
+
+def make_strategy(hardware: Hardware) -> str | Strategy:
+    """Lightning's strategy: DDP where there is more than one rank."""
+    if hardware.ranks == 1 and hardware.strategy == "auto":
+        return "auto"
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    # A batch may lack labels of a dimension, or captions: then some parameters get no gradient on some ranks.
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=True)
+
+
+def make_trainer(
+    *,
+    hardware: Hardware,
+    max_steps: int,
+    accumulation: int,
+    validate_every: int,
+    gradient_clip: float | None,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[Callback],
+) -> pl.Trainer:
+    """Lightning's Trainer. Steps are optimiser steps; data order, checkpoints and the console are rewardkit's own.
+
+    Args:
+        hardware: Devices and precision.
+        max_steps: Length of the run.
+        accumulation: Micro-batches in one optimiser step of one rank.
+        validate_every: Optimiser steps between validations.
+        gradient_clip: Largest gradient norm.
+        loggers: Where metrics go.
+        callbacks: In the order in which they are called.
+    """
+    return pl.Trainer(
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy=make_strategy(hardware),
+        precision=PRECISIONS[hardware.precision],  # type: ignore[arg-type]
+        max_steps=max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=accumulation,
+        val_check_interval=validate_every * accumulation,
+        check_val_every_n_epoch=None,
+        gradient_clip_val=gradient_clip,
+        logger=list(loggers),
+        callbacks=list(callbacks),
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def train(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    *,
+    interruption: Interruption,
+    checkpoint: Path | None,
+) -> TrainingStopped | None:
+    """Trains to the end, or to where it was told to stop.
+
+    Returns:
+        None at the end of the schedule, else where and why it stopped.
+    """
+    assert isinstance(trainer.callbacks[-1], ResumableCheckpoints), "checkpoints must see the state of all callbacks"  # type: ignore[attr-defined]
+    with interruption:
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except TrainingStopped as stopped:
+            return stopped
+    return None
+
+
+def describe_stop(stopped: TrainingStopped, *, command: str) -> str:
+    """What to tell a person of a run that ended early."""
+    reason = "stopped" if stopped.exit_code == EXIT_DONE else "interrupted"
+    return f"{reason} and saved after step {stopped.step}; continue with: {command}"
+
+
+def quieten(log: Path | None) -> None:
+    """Sends warnings and log lines of the libraries to a file instead of the console; None drops only the chatter."""
+    logging.captureWarnings(True)
+    handler: logging.Handler = logging.FileHandler(log, encoding="utf-8") if log else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "py.warnings", "torch", "timm", "open_clip"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+    root = logging.getLogger()
+    root.handlers = [handler]
+    warnings.simplefilter("default")
