@@ -215,8 +215,8 @@ def from_record(record: Mapping[str, Any]) -> Group:
                     _string(c, "dimension"),
                     _index(c, "first"),
                     _index(c, "second"),
-                    tuple(float(v) for v in c["votes"]),
-                    float(c.get("weight", 1.0)),  # type: ignore[arg-type]
+                    tuple(float(v) for v in c["votes"]),  # type: ignore[arg-type]
+                    float(c.get("weight", 1.0)),
                 )
                 for c in record.get("comparisons", ())
             ),

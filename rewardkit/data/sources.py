@@ -1,0 +1,75 @@
+"""Sources: the data sets that a run reads, where they lie, and the one way their bytes are read."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardkit.errors import DataError, UserError
+
+READ_ATTEMPTS = 3
+"""How often a read is tried before a failing disk or mount ends the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One data set that a run reads.
+
+    Attributes:
+        path: The folder of its shards.
+        weight: Its share in a mixture; None takes every group once per epoch, the only way there is so far.
+    """
+
+    path: str
+    weight: float | None = None
+
+    def folder(self) -> Path:
+        """The local folder.
+
+        Raises:
+            UserError: The path is a URL, or the source has a weight.
+        """
+        if "://" in self.path:
+            raise UserError(f"{self.path}: only local folders can be read; copy the shards to a disk first")
+        if self.weight is not None:
+            raise UserError(f"{self.path}: weight {self.weight} is given, but sources are not weighted; leave it out")
+        return Path(self.path)
+
+
+def as_sources(paths: Sequence[Source | str | os.PathLike[str]] | Source | str | os.PathLike[str]) -> list[Source]:
+    """One source or a list of them, from paths or ready."""
+    if isinstance(paths, Source | str | os.PathLike):
+        paths = [paths]
+    return [path if isinstance(path, Source) else Source(os.fspath(path)) for path in paths]
+
+
+def read_range(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
+    """Reads bytes ``[offset, offset + length)`` of a file; fewer where the file ends.
+
+    Raises:
+        DataError: The file cannot be opened or read, after ``READ_ATTEMPTS`` attempts. This is a failure of transport,
+            not a bad sample: the sample may be well.
+    """
+    failure: OSError | None = None
+    for attempt in range(READ_ATTEMPTS):
+        if attempt:
+            time.sleep(0.1 * 4 ** (attempt - 1))
+        try:
+            return _read(path, offset, length)
+        except OSError as error:
+            failure = error
+    assert failure is not None
+    raise DataError(f"{path} cannot be read ({READ_ATTEMPTS} attempts): {failure.strerror or failure}")
+
+
+def _read(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        file.seek(offset)
+        parts = []
+        while length > 0 and (part := file.read(length)):
+            parts.append(part)
+            length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
