@@ -1,0 +1,243 @@
+"""The index of a shard set: where each sample lies and what labels it has, opened without reading a shard.
+
+``index.json`` beside the shards holds names, scales, counts and the digest; the arrays lie in a folder next to it and
+are memory-mapped, so that a million groups open at once. ``build_index`` (``index_build.py``) makes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardkit.data.group import Group
+from rewardkit.data.shards import Sample, read_record, read_sample, shard_paths
+from rewardkit.errors import BadSample, DataError, UserError
+
+FORMAT_VERSION = 1
+INDEX_FILE = "index.json"
+MAX_LEVELS = 32
+"""An integer scale with more levels than this is treated as continuous: ratings, but no answers over levels."""
+
+ARRAYS: Mapping[str, str] = {
+    "shard": "int32",
+    "offset": "int64",
+    "length": "int64",
+    "candidates": "int32",
+    "comparisons": "int32",
+    "comparison_weight": "float32",
+    "rankings": "int32",
+    "ratings": "int32",
+    "captions": "int32",
+    "prompt_tokens": "int32",
+    "pixels": "int64",
+    "prompt_hash": "uint64",
+    "each_comparison_dimension": "int16",
+    "each_comparison_weight": "float32",
+    "each_candidate_rated": "bool",
+    "each_candidate_hash": "uint64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The scale of a dimension's numeric answers; higher is better."""
+
+    low: float
+    high: float
+    integer: bool
+
+    @property
+    def levels(self) -> int:
+        """The number of levels of an integer scale, 0 for a continuous one."""
+        count = int(self.high - self.low) + 1 if self.integer else 0
+        return count if count <= MAX_LEVELS else 0
+
+    def union(self, other: Scale) -> Scale:
+        """The smallest scale that holds both."""
+        return Scale(min(self.low, other.low), max(self.high, other.high), self.integer and other.integer)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """An opened index. n groups, D dimensions, C candidates in all, M comparisons in all.
+
+    Attributes:
+        folder: Where the shards lie.
+        shards: Their file names, in order.
+        dimensions: Every dimension that the data speak to, sorted; the columns of the ``[n, D]`` arrays.
+        scales: Dimension to scale, for those with numeric answers.
+        sources: Name of a data set to its groups, where the records say so.
+        left_out: Samples that could not be indexed: shard, key, reason.
+        made: How it was made.
+        digest: Hex; the same for the same samples in the same order and shards of the same sizes.
+        shard: int32 ``[n]``, ascending. offset, length: int64 ``[n]``, the sample's bytes in its shard.
+        candidates: int32 ``[n]``.
+        comparisons: int32 ``[n, D]``, as ``comparisons.py`` derives them.
+        comparison_weight: float32 ``[n, D]``, sum of their weights.
+        rankings: int32 ``[n, D]``, rankings of single annotators and averaged ones.
+        ratings: int32 ``[n, D]``, candidates with at least one numeric answer.
+        captions: int32 ``[n]``, candidates with a caption of their own (``slots["captions"]``).
+        prompt_tokens: int32 ``[n]``, CLIP BPE tokens with start and end; texts are cut to 4096 letters first.
+        pixels: int64 ``[n]``, of all candidates together; unreadable images count 0.
+        prompt_hash: uint64 ``[n]``, of the prompt's text; 0 for an empty prompt.
+        each_comparison_dimension: int16 ``[M]``, column of each comparison, group after group, in the order of
+            ``all_comparisons``.
+        each_comparison_weight: float32 ``[M]``.
+        each_candidate_rated: bool ``[C, D]``, whether the candidate has a numeric answer.
+        each_candidate_hash: uint64 ``[C]``, first bytes of the image files' sha256.
+    """
+
+    folder: Path
+    shards: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    scales: Mapping[str, Scale]
+    sources: Mapping[str, int]
+    left_out: tuple[Mapping[str, str], ...]
+    made: Mapping[str, Any]
+    digest: str
+    shard: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    length: NDArray[np.int64]
+    candidates: NDArray[np.int32]
+    comparisons: NDArray[np.int32]
+    comparison_weight: NDArray[np.float32]
+    rankings: NDArray[np.int32]
+    ratings: NDArray[np.int32]
+    captions: NDArray[np.int32]
+    prompt_tokens: NDArray[np.int32]
+    pixels: NDArray[np.int64]
+    prompt_hash: NDArray[np.uint64]
+    each_comparison_dimension: NDArray[np.int16]
+    each_comparison_weight: NDArray[np.float32]
+    each_candidate_rated: NDArray[np.bool_]
+    each_candidate_hash: NDArray[np.uint64]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> ShardIndex:
+        """Opens the index of a folder of shards.
+
+        Raises:
+            UserError: There are no shards, there is no index, or the shards have changed since it was made.
+            DataError: The index is damaged.
+        """
+        folder = Path(folder)
+        paths = shard_paths(folder)
+        remedy = f"run `rewardkit data index src={folder}`"
+        file = folder / INDEX_FILE
+        if not file.is_file():
+            raise UserError(f"{folder}: the shards have no index yet; {remedy}")
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if record["version"] != FORMAT_VERSION:
+                raise UserError(f"{file}: its format is {record['version']}, not {FORMAT_VERSION}; {remedy}")
+            then = {shard["name"]: shard["bytes"] for shard in record["shards"]}
+            index = cls(
+                folder=folder,
+                shards=tuple(then),
+                dimensions=tuple(record["dimensions"]),
+                scales={name: Scale(**scale) for name, scale in record["scales"].items()},
+                sources=record["sources"],
+                left_out=tuple(record["left_out"]),
+                made=record["made"],
+                digest=record["digest"],
+                **_open_arrays(folder / record["arrays"]),
+            )
+            index._check_lengths(record["counts"])
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); {remedy}") from error
+        changed = _changes(then, {path.name: path.stat().st_size for path in paths})
+        if changed:
+            raise UserError(f"{folder}: the shards have changed since they were indexed ({changed}); {remedy}")
+        return index
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Loader workers that are spawned open it again; maps are never copied.
+        return ShardIndex.open, (self.folder,)
+
+    def path(self, position: int) -> Path:
+        """The shard of a group."""
+        return self.folder / self.shards[self.shard[position]]
+
+    def sample(self, position: int) -> Sample:
+        """Reads a group with its images; see ``read_sample``."""
+        return read_sample(self.path(position), int(self.offset[position]), int(self.length[position]))
+
+    def record(self, position: int) -> Group:
+        """Reads a group without its images; see ``read_record``."""
+        return read_record(self.path(position), int(self.offset[position]), int(self.length[position]))
+
+    def starts(self, counts: NDArray[Any]) -> NDArray[np.int64]:
+        """Where each group's rows begin in an ``each_…`` array, and its end: int64 ``[n + 1]``."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+    def _check_lengths(self, counts: Mapping[str, int]) -> None:
+        """Whether the arrays belong together; raises ValueError."""
+        n, d, c, m = counts["groups"], len(self.dimensions), counts["candidates"], counts["comparisons"]
+        for name in ARRAYS:
+            array = getattr(self, name)
+            first = m if name.startswith("each_comparison") else c if name.startswith("each_candidate") else n
+            wide = name in ("comparisons", "comparison_weight", "rankings", "ratings", "each_candidate_rated")
+            if array.shape != ((first, d) if wide else (first,)):
+                raise ValueError(f"{name} has shape {array.shape}")
+
+
+def _open_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    arrays = {}
+    for name, kind in ARRAYS.items():
+        path = folder / f"{name}.npy"
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            array = np.load(path, allow_pickle=False)  # an array without elements cannot be mapped
+        if array.dtype != np.dtype(kind):
+            raise ValueError(f"{name} is {array.dtype}, not {kind}")
+        arrays[name] = array
+    return arrays
+
+
+def _changes(then: Mapping[str, int], now: Mapping[str, int]) -> str:
+    """What differs between the shards indexed and those there are, in words; empty if nothing."""
+    told = [f"{name} is gone" for name in then if name not in now]
+    told += [f"{name} is new" for name in now if name not in then]
+    told += [
+        f"{name} had {size} bytes and has {now[name]}" for name, size in then.items() if now.get(name, size) != size
+    ]
+    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def overlap(a: ShardIndex, b: ShardIndex) -> str:
+    """What two shard sets share, in words: prompts (empty ones aside) and images, by 64-bit hashes.
+
+    Returns:
+        Counts with example keys of ``b``; empty if they share nothing.
+    """
+    prompts = np.isin(b.prompt_hash, a.prompt_hash) & (b.prompt_hash != 0)
+    images = np.isin(b.each_candidate_hash, a.each_candidate_hash)
+    group_of = np.repeat(np.arange(len(b)), b.candidates)
+    told = []
+    for name, hits, groups in (
+        ("prompts", np.unique(b.prompt_hash[prompts]).size, np.flatnonzero(prompts)),
+        ("images", np.unique(b.each_candidate_hash[images]).size, np.unique(group_of[images])),
+    ):
+        if hits:
+            told.append(f"{hits} {name} (in {_examples(b, groups)})")
+    return " and ".join(told)
+
+
+def _examples(index: ShardIndex, positions: NDArray[Any]) -> str:
+    names = []
+    for position in positions[:3]:
+        try:
+            names.append(repr(index.record(int(position)).id))
+        except BadSample:
+            names.append(f"group {position}")
+    return f"{len(positions)} groups, such as {', '.join(names)}"
