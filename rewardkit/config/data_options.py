@@ -43,6 +43,8 @@ class IndexOptions:
 
     src: str | None = option(None)
     """Folder of .tar shards."""
+    leave_out_bad: bool = option(False)
+    """Leave out samples that cannot be used and name them in the index, instead of failing."""
 
 
 @dataclass
