@@ -27,16 +27,25 @@ class Guards(Callback):
         patience: Steps that a symptom must last.
         stuck_tolerance: The pairwise loss is stuck while its mean over ``patience`` steps is within this of ln 2.
         min_spread: Scores have collapsed while their spread within groups stays below this.
+        mean_loss: Whether the pairwise loss is a mean, which is ln 2 where nothing is learned; a sum is not watched.
         console: Where warnings go.
     """
 
     def __init__(
-        self, *, action: str, patience: int, stuck_tolerance: float, min_spread: float, console: Console | None = None
+        self,
+        *,
+        action: str,
+        patience: int,
+        stuck_tolerance: float,
+        min_spread: float,
+        mean_loss: bool = True,
+        console: Console | None = None,
     ) -> None:
         self.action = action
         self.patience = patience
         self.stuck_tolerance = stuck_tolerance
         self.min_spread = min_spread
+        self.mean_loss = mean_loss
         self.console = console or Console(stderr=True)
         self.losses: list[float] = []
         self.collapsed = 0
@@ -51,10 +60,11 @@ class Guards(Callback):
         if not math.isfinite(loss):
             raise TrainingStuck(
                 f"the loss is {loss} at step {step}. Look at: the learning rate (optim.lr, optim.warmup_steps), "
-                "trainer.precision=16 (try bf16 or 32), optim.gradient_clip. The last checkpoint holds an earlier step; "
+                "trainer.precision=16 (try bf16 or 32), optim.gradient_clip. The last checkpoint is from before; "
                 f"the groups of this step were {', '.join(key for b in module.step_batches for key in b.keys[:4])}, …"
             )
-        if trainer.world_size == 1 and "loss/pairwise" in metrics:
+        # A rank of several sees only its share of the step's loss.
+        if self.mean_loss and trainer.world_size == 1 and "loss/pairwise" in metrics:
             self.losses = [*self.losses, float(metrics["loss/pairwise"])][-self.patience :]
             mean = sum(self.losses) / len(self.losses)
             if len(self.losses) == self.patience and abs(mean - LN2) < self.stuck_tolerance:

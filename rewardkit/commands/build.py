@@ -12,7 +12,7 @@ from rewardkit.errors import ConfigError
 from rewardkit.models.architecture import image_transform, read_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
-from rewardkit.objectives.caption_contrast import CaptionContrast
+from rewardkit.objectives.caption_contrast import CaptionContrastObjective
 from rewardkit.objectives.pairwise import PairwiseObjective
 from rewardkit.objectives.weighted import WeightedObjective
 
@@ -99,7 +99,7 @@ def build_module(options: FitOptions, model: CLIPReward) -> PairwiseCLIPReward:
     }
     coefficients = {PAIRWISE: (objective.coefficient, objective.coefficient)}
     if uses_captions(options):
-        terms[CAPTION_CONTRAST] = CaptionContrast()
+        terms[CAPTION_CONTRAST] = CaptionContrastObjective()
         final = contrast.coefficient if contrast.final_coefficient is None else contrast.final_coefficient
         coefficients[CAPTION_CONTRAST] = (contrast.coefficient, final)
     return PairwiseCLIPReward(

@@ -7,9 +7,7 @@ interrupted run goes on where it was; images that cannot be read get an error in
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _ERROR = "error"
-_BATCHES_BETWEEN_SAVES = 8
 
 
 def help_text(arguments: list[str]) -> str:
@@ -146,12 +143,11 @@ def _score_rest(
     console = Console()
     with part.open("a", encoding="utf-8") as file, Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(rows))
-        for number, batch in enumerate(itertools.batched(rows, options.batch_size)):
-            found = _scores(model, list(batch), folder, options)
+        for start in range(0, len(rows), options.batch_size):
+            batch = rows[start : start + options.batch_size]
+            found = _scores(model, batch, folder, options)
             file.writelines(json.dumps(row) + "\n" for row in found)
-            if number % _BATCHES_BETWEEN_SAVES == 0:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
             scored += found
             bar.advance(task, len(batch))
     return scored
@@ -160,18 +156,16 @@ def _score_rest(
 def _scores(
     model: LoadedReward, rows: list[dict[str, Any]], folder: Path, options: ScoreOptions
 ) -> list[dict[str, Any]]:
-    """Scores of each row, or its error. A bad image is found by decoding the batch's images one by one."""
-    from rewardkit.models.load import decode_picture
-
+    """Scores of each row, or its error."""
     results: list[dict[str, Any]] = [{} for _ in rows]
     good, images = [], []
     for n, row in enumerate(rows):
         try:
             if not isinstance(row["prompt"], str) or not isinstance(row["image"], str):
                 raise DataError("image and prompt must be text")
-            images.append(decode_picture(folder / row["image"], model.model.transform))
+            images.append(_pixels(folder / row["image"], model))
             good.append(n)
-        except (DataError, UserError) as error:
+        except DataError as error:
             results[n] = {_ERROR: str(error)}
     if good:
         prompts = [rows[n]["prompt"] for n in good]
@@ -179,6 +173,22 @@ def _scores(
         for n, values in zip(good, model.score(images, prompts, output=scale).tolist(), strict=True):
             results[n] = dict(zip(model.dimensions, values, strict=True))
     return results
+
+
+def _pixels(path: Path, model: LoadedReward) -> Any:
+    """An image file at the model's size: uint8 ``[3, S, S]``.
+
+    Raises:
+        DataError: It cannot be read or decoded.
+    """
+    from rewardkit.data.images import decode_image, resize_uint8
+
+    transform = model.model.transform
+    try:
+        file = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    return resize_uint8(decode_image(file, decode=transform.decode, size=transform.size), transform)
 
 
 def _signature(options: ScoreOptions, source: Path, model: LoadedReward) -> str:

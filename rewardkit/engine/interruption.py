@@ -54,7 +54,9 @@ class Interruption(Callback):
 
     def reason_to_stop(self, trainer: pl.Trainer) -> int | None:
         """The exit code to stop with after this step, the same on every rank; None to go on."""
-        code = {None: None, signal.SIGINT: EXIT_INTERRUPTED}.get(self.received, EXIT_PREEMPTED)
+        code = None
+        if self.received is not None:
+            code = EXIT_INTERRUPTED if self.received == signal.SIGINT else EXIT_PREEMPTED
         if trainer.world_size > 1:
             # Ranks may be signalled a step apart, and one that left alone would leave the others waiting.
             anyone = trainer.strategy.reduce_boolean_decision(code is not None, all=False)

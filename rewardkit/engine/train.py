@@ -152,3 +152,9 @@ def quieten(log: Path | None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     warnings.simplefilter("default")
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of torch in this process; None leaves torch's choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -97,7 +97,7 @@ class PairwiseCLIPReward(pl.LightningModule):
         total: Tensor = loss.total * accumulation * self.trainer.world_size
         return total
 
-    def validation_step(self, batch: Batch, batch_index: int) -> RewardOutput:
+    def validation_step(self, batch: Batch, batch_index: int) -> RewardOutput:  # type: ignore[override]
         """Scores of a validation batch, for the callbacks."""
         return self(batch)
 

@@ -1,0 +1,88 @@
+"""Exports the best model of a run's validations, with the calibration and evaluation that it had there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy, Validation
+from rewardkit.metrics.calibration import score_statistics
+from rewardkit.models.bundle import save_bundle
+
+
+class BestBundle(Callback):
+    """Writes ``bundle/`` whenever a validation is better than all before; the newer of equals is kept.
+
+    The measure is the accuracy of one dimension (or the mean of all), averaged over the validation sets. Choosing the
+    best of several validations on the same data flatters the number that is printed; the card says how many there were.
+
+    Args:
+        accuracy: Holds the validation that just ended; stands before this callback.
+        folder: The run's ``bundle/``.
+        dimension: The dimension that decides; None takes ``overall`` where there is one, else the mean of all.
+        recipe: Option to value, for the bundle's record.
+    """
+
+    def __init__(
+        self, accuracy: PreferenceAccuracy, *, folder: Path, dimension: str | None, recipe: Mapping[str, Any]
+    ) -> None:
+        self.accuracy = accuracy
+        self.folder = folder
+        self.dimension = dimension or ("overall" if "overall" in accuracy.dimensions else None)
+        self.recipe = dict(recipe)
+        self.best_value: float | None = None
+        self.best_step = -1
+        self.validations = 0
+        self.improved = False
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Compares, and exports where better."""
+        validations = self.accuracy.latest
+        value = _measure(validations, self.dimension)
+        self.validations += 1
+        self.improved = value is not None and (self.best_value is None or value >= self.best_value)
+        if self.improved:
+            self.best_value, self.best_step = value, trainer.global_step
+            if trainer.is_global_zero:
+                self._export(module, validations)
+        self.accuracy.forget([self.best_step, trainer.global_step])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far."""
+        return {"best_value": self.best_value, "best_step": self.best_step, "validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.best_value = state_dict["best_value"]
+        self.best_step = state_dict["best_step"]
+        self.validations = state_dict["validations"]
+
+    def _export(self, module: Any, validations: list[Validation]) -> None:
+        model = module.model
+        calibration = score_statistics(in_users_scale(validations[0], model.output, float(model.scale())))
+        about = {"step": self.best_step, "selected": f"best of {self.validations} validations on this set so far"}
+        evaluation = [{"set": v.set, **about, **row} for v in validations for row in v.rows]
+        save_bundle(self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe)
+
+
+def in_users_scale(validation: Validation, output: str, scale: float) -> Any:
+    """The predictions with scores as the bundle gives them (tables hold logits: scale times cosine)."""
+    factor = {"logit": 1.0, "cosine": 1.0 / scale, "cosine100": 100.0 / scale}[output]
+    predictions = validation.predictions
+    scores = predictions.scores.assign(score=predictions.scores["score"] * factor)
+    return type(predictions)(scores, predictions.labels)
+
+
+def _measure(validations: list[Validation], dimension: str | None) -> float | None:
+    """Accuracy of the deciding dimension (or the mean of all), averaged over the sets; None where there is none."""
+    values = [
+        row["value"]
+        for validation in validations
+        for row in validation.rows
+        if row["value"] is not None and dimension in (None, row["dimension"])
+    ]
+    return sum(values) / len(values) if values else None

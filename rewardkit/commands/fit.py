@@ -1,0 +1,168 @@
+"""``fit``: from a recipe to a run with checkpoints, predictions, a bundle and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from rewardkit.config.compose import Composed, parse_overrides
+from rewardkit.config.help import verb_help
+from rewardkit.config.options import leaves
+from rewardkit.config.recipes import compose_fit
+from rewardkit.config.schema import FitOptions
+from rewardkit.config.show import composed_yaml
+from rewardkit.errors import EXIT_DONE, UserError
+
+if TYPE_CHECKING:
+    from rewardkit.engine.run_directory import Opened
+
+NOT_IN_CONFIG = ("recipe", "scale", "run", "resume", "dry_run", "plugins")
+"""Keys that config.yaml leaves out, since a recipe may not set them."""
+
+
+def help_text(arguments: list[str]) -> str:
+    """Help from the schema."""
+    return verb_help("fit recipe=NAME|PATH [scale=demo|paper] [key=value ...]", FitOptions)
+
+
+def run(arguments: list[str]) -> int:
+    """Trains, or says what training would do (``dry_run=true``)."""
+    started = time.monotonic()
+    composed = compose_fit(with_recipe_of_run(parse_overrides(arguments)))
+    options = composed.options
+    from rewardkit.commands.build import check
+
+    check(options)
+    if options.dry_run:
+        from rewardkit.commands.dry_run import dry_run
+
+        return dry_run(options)
+    from rewardkit.engine.run_directory import open_run
+
+    opened = open_run(
+        options.resume, runs=options.run.dir, recipe=recipe_name(options), name=options.run.name, values=flat(options)
+    )
+    if opened.finished:
+        print(f"{opened.layout.root} is finished; its report is {opened.layout.report}")
+        return EXIT_DONE
+    return _fit(composed, opened, arguments, started)
+
+
+def with_recipe_of_run(overrides: dict[str, Any]) -> dict[str, Any]:
+    """``resume=PATH`` alone takes recipe and options from the run it names."""
+    resume = overrides.get("resume")
+    if "recipe" in overrides or resume in (None, "never", "auto"):
+        return overrides
+    path = Path(str(resume))
+    for root in (path, path.parent, path.parent.parent):
+        if (root / "config.yaml").is_file():
+            return {"recipe": str(root / "config.yaml"), **overrides}
+    raise UserError(f"resume={resume}: this is neither a run's folder (with a config.yaml) nor a checkpoint inside one")
+
+
+def recipe_name(options: FitOptions) -> str:
+    """The name under which a recipe's runs lie."""
+    return Path(str(options.recipe)).stem
+
+
+def flat(options: FitOptions) -> dict[str, Any]:
+    """Options as dotted key to value."""
+    values: dict[str, Any] = {}
+    for leaf in leaves(FitOptions):
+        place: Any = options
+        for part in leaf.key.split("."):
+            place = getattr(place, part) if place is not None else None
+        values[leaf.key] = place
+    return values
+
+
+def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], started: float) -> int:
+    from rewardkit.commands.build import build_model, build_module
+    from rewardkit.commands.build_data import announce, build_data
+    from rewardkit.commands.fit_callbacks import build_callbacks
+    from rewardkit.commands.summary import finish
+    from rewardkit.engine.environment import describe_environment
+    from rewardkit.engine.loggers import make_loggers
+    from rewardkit.engine.run_directory import write_run_files
+    from rewardkit.engine.train import Hardware, count_devices, describe_stop, make_trainer, quieten, set_threads, train
+
+    options, layout, console = composed.options, opened.layout, Console()
+    set_threads(options.trainer.threads)
+    hardware = Hardware(
+        count_devices(options.trainer.devices),
+        options.trainer.nodes,
+        options.trainer.strategy,
+        options.trainer.precision,
+    )
+    layout.root.mkdir(parents=True, exist_ok=True)
+    quieten(layout.console_log)
+    model = build_model(options)
+    data = build_data(options, model, ranks=hardware.ranks, errors_path=layout.data_errors, console=console)
+    if opened.checkpoint is None:
+        write_run_files(
+            layout,
+            config=composed_yaml(composed, origins=True, skip=NOT_IN_CONFIG) + "\n",
+            values=flat(options),
+            arguments=arguments,
+            environment=describe_environment(seed=options.seed),
+        )
+    announce(options, model, data, opened, console)
+    callbacks = build_callbacks(options, layout, data, console)
+    trainer = make_trainer(
+        hardware=hardware,
+        max_steps=options.trainer.max_steps,
+        accumulation=data.accumulation,
+        validate_every=options.trainer.validate_every or options.trainer.max_steps,
+        gradient_clip=options.optim.gradient_clip,
+        loggers=make_loggers(options.logger, layout, resumed_step=opened.step),
+        callbacks=callbacks.all,
+    )
+    module = build_module(options, model)
+    stopped = train(trainer, module, data, interruption=callbacks.interruption, checkpoint=opened.checkpoint)
+    if stopped is not None:
+        command = f"python -m rewardkit fit resume={layout.root}"
+        console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
+        return stopped.exit_code
+    if trainer.is_global_zero:
+        finish(options, layout, callbacks, console, arguments=arguments, wall_s=time.monotonic() - started)
+    return EXIT_DONE
+
+
+def load_plugins(paths: list[str]) -> list[Any]:
+    """Callbacks of the user's own files: each has a function ``callbacks()``.
+
+    Raises:
+        UserError: A file is missing or has no such function.
+    """
+    import importlib.util
+
+    made: list[Any] = []
+    for name in paths:
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"plugins: there is no file {name}")
+        spec = importlib.util.spec_from_file_location(f"rewardkit_plugin_{path.stem}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, "callbacks", None)):
+            raise UserError(f"plugins: {name} has no function callbacks() that returns a list of Lightning callbacks")
+        made += module.callbacks()
+    return made
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Writes plain values so that the file is whole or absent."""
+    from rewardkit.engine.run_directory import write_text
+
+    write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def as_values(options: Any) -> dict[str, Any]:
+    """An option section as keyword arguments."""
+    return dataclasses.asdict(options)

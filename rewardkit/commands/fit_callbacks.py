@@ -1,0 +1,82 @@
+"""The callbacks of a run, from the recipe's map of short names, in the order in which they must be called."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+
+from rewardkit.callbacks.best_bundle import BestBundle
+from rewardkit.callbacks.guards import Guards
+from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
+from rewardkit.callbacks.progress import ProgressBar
+from rewardkit.callbacks.step_log import StepLog
+from rewardkit.callbacks.throughput import Throughput
+from rewardkit.commands.fit import flat, load_plugins
+from rewardkit.config.layout import RunLayout
+from rewardkit.config.schema import FitOptions
+from rewardkit.engine.checkpoints import ResumableCheckpoints
+from rewardkit.engine.interruption import Interruption
+
+
+@dataclass(frozen=True, slots=True)
+class RunCallbacks:
+    """The callbacks of a run.
+
+    Attributes:
+        all: In the order in which they are called.
+        accuracy: The one that validates, where there is one.
+        best: The one that exports, where there is one.
+        interruption: Says when to stop early.
+    """
+
+    all: list[Callback]
+    accuracy: PreferenceAccuracy | None
+    best: BestBundle | None
+    interruption: Interruption
+
+
+def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: Console) -> RunCallbacks:
+    """Builds them. Checkpoints come last, so that the state of all others is in the file."""
+    chosen = options.callbacks
+    accuracy = best = None
+    made: list[Callback] = []
+    if chosen.throughput is not None:
+        made.append(Throughput(window=chosen.throughput.window))
+    if chosen.guards is not None:
+        made.append(Guards(**asdict(chosen.guards), mean_loss=options.objective.reduction != "sum", console=console))
+    made += [StepLog(every=options.trainer.log_every), ProgressBar(console, total_steps=options.trainer.max_steps)]
+    if chosen.preference_accuracy is not None:
+        accuracy = PreferenceAccuracy(
+            sets=data.val_names,
+            dimensions=options.model.dimensions,
+            dimension_map=options.data.dimension_map,
+            protocol=options.evaluation.protocol,
+            draws=options.evaluation.bootstrap,
+            folder=layout.predictions,
+            keep_all=chosen.preference_accuracy.write_predictions,
+            seed=options.seed,
+        )
+        made.append(accuracy)
+    if chosen.best_bundle is not None and accuracy is not None:
+        best = BestBundle(
+            accuracy, folder=layout.bundle, dimension=chosen.best_bundle.dimension, recipe=_recipe_record(options)
+        )
+        made.append(best)
+    made += load_plugins(options.plugins)
+    interruption = Interruption(stop_after=options.trainer.stop_after)
+    checkpoints = ResumableCheckpoints(
+        layout.checkpoints,
+        every=options.trainer.checkpoint_every,
+        interruption=interruption,
+        is_best=lambda: best is not None and best.improved,
+    )
+    return RunCallbacks([*made, interruption, checkpoints], accuracy, best, interruption)
+
+
+def _recipe_record(options: FitOptions) -> dict[str, Any]:
+    """Options for the bundle's record, without the places of this machine."""
+    local = ("run.", "cache.", "resume", "plugins", "dry_run", "logger", "data.train", "data.val", "trainer.stop_after")
+    return {key: value for key, value in flat(options).items() if not key.startswith(local)}
