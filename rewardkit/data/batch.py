@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from rewardkit.data.bad_samples import BadReport
 
 
 class Tokenizer(Protocol):
@@ -69,6 +71,9 @@ class Batch:
         denominators: See ``Denominators``.
         keys: Sample keys, G of them.
         prompts: Prompt texts, G of them.
+        positions: int64 ``[G]``, the groups' positions in the loader's data (``PreferenceData.record``); -1 where a
+            place is empty because another rank has one group more.
+        bad: The samples of this micro-batch that could not be used.
     """
 
     pixels: Tensor
@@ -93,6 +98,8 @@ class Batch:
     denominators: Denominators
     keys: list[str]
     prompts: list[str]
+    positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    bad: list[BadReport] = field(default_factory=list)
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """The batch with every tensor moved, as ``Tensor.to`` moves one (Lightning calls this)."""

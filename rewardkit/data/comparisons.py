@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import combinations
 
-from rewardkit.data.group import AGGREGATE, NOT_APPLICABLE, Comparison, Group
+from rewardkit.data.group import AGGREGATE, NOT_APPLICABLE, Comparison, Group, Ranking
 
 
 def comparisons_of(group: Group, dimension: str) -> tuple[Comparison, ...]:
@@ -23,17 +23,22 @@ def comparisons_of(group: Group, dimension: str) -> tuple[Comparison, ...]:
     given = tuple(c for c in group.comparisons if c.dimension == dimension)
     if given:
         return given
-    rankings = [r for r in group.rankings if r.dimension == dimension]
+    rankings = rankings_of(group, dimension)
     if rankings:
-        single = [r for r in rankings if r.by != AGGREGATE] or rankings
         # A lower rank is better, so ranks are negated to read "higher is better" as answers do.
-        return _count(dimension, ({i: -rank for i, rank in enumerate(r.ranks) if rank is not None} for r in single))
+        return _count(dimension, ({i: -rank for i, rank in enumerate(r.ranks) if rank is not None} for r in rankings))
     by_rater: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for answer in group.answers:
         if answer.dimension == dimension and answer.value != NOT_APPLICABLE:
             by_rater[answer.by][answer.candidate].append(float(answer.value))
     means = ({i: sum(values) / len(values) for i, values in said.items()} for said in by_rater.values())
     return _count(dimension, means)
+
+
+def rankings_of(group: Group, dimension: str) -> tuple[Ranking, ...]:
+    """The rankings of one dimension that count: single annotators', or averaged ones where there are no others."""
+    rankings = tuple(r for r in group.rankings if r.dimension == dimension)
+    return tuple(r for r in rankings if r.by != AGGREGATE) or rankings
 
 
 def all_comparisons(group: Group) -> tuple[Comparison, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rewardkit.data.comparisons import all_comparisons
+from rewardkit.data.comparisons import all_comparisons, rankings_of
 from rewardkit.data.group import NOT_APPLICABLE, Group
 from rewardkit.data.images import image_size
 from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, Scale, ShardIndex
@@ -67,6 +67,10 @@ def build_index(
             f"{folder}: {len(rows.problems)} samples cannot be indexed:\n{told}{more}\n"
             "Mend the shards, or index the others with `rewardkit data index src=… leave_out_bad=true`."
         )
+    for name, seen in rows.scales.items():
+        given = (scales or {}).get(name, seen)
+        if given.union(seen) != given:
+            raise DataError(f"{folder}: dimension {name!r} has answers of {seen}, outside the scale given, {given}")
     if not rows.shard:
         raise DataError(f"{folder}: the shards hold no group; a group is KEY.json with KEY.0.jpg, KEY.1.jpg, …")
     try:
@@ -84,6 +88,7 @@ class _Rows:
     problems: list[dict[str, str]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     sources: Counter[str] = field(default_factory=Counter)
+    dimensions: set[str] = field(default_factory=set)
     scales: dict[str, Scale] = field(default_factory=dict)
     shard: list[int] = field(default_factory=list)
     offset: list[int] = field(default_factory=list)
@@ -144,7 +149,8 @@ def _add_labels(rows: _Rows, group: Group) -> None:
     comparisons = all_comparisons(group)
     rows.comparisons += [(c.dimension, c.weight) for c in comparisons]
     rows.comparisons_in.append(len(comparisons))
-    rows.rankings += [(row, ranking.dimension) for ranking in group.rankings]
+    rows.dimensions.update(group.dimensions)
+    rows.rankings += [(row, r.dimension) for dimension in group.dimensions for r in rankings_of(group, dimension)]
     for answer in group.answers:
         if answer.value != NOT_APPLICABLE:
             value = float(answer.value)
@@ -152,8 +158,6 @@ def _add_labels(rows: _Rows, group: Group) -> None:
             known = rows.scales.get(answer.dimension)
             rows.scales[answer.dimension] = known.union(seen) if known else seen
             rows.rated.append((first + answer.candidate, answer.dimension))
-        else:
-            rows.scales.setdefault(answer.dimension, Scale(0, 0, True))
 
 
 def captions_of(group: Group) -> list[str]:
@@ -220,8 +224,7 @@ def _arrays(rows: _Rows, dimensions: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 def _write(folder: Path, rows: _Rows, paths: list[Path], scales: dict[str, Scale], made: dict[str, Any]) -> None:
     """Writes the arrays to a new folder, then index.json in one step, then removes what an older index left."""
-    spoken = {name for name, _ in rows.comparisons} | {name for _, name in rows.rankings} | set(rows.scales)
-    dimensions = tuple(sorted(spoken))
+    dimensions = tuple(sorted(rows.dimensions))
     arrays = _arrays(rows, dimensions)
     digest = rows.digest.hexdigest()
     target = folder / f"index-{digest[:16]}"
@@ -240,7 +243,7 @@ def _write(folder: Path, rows: _Rows, paths: list[Path], scales: dict[str, Scale
         "digest": digest,
         "arrays": target.name,
         "dimensions": dimensions,
-        "scales": {name: asdict(scales.get(name, rows.scales[name])) for name in dimensions if name in rows.scales},
+        "scales": {name: asdict(scale) for name, scale in sorted({**rows.scales, **scales}.items())},
         "sources": dict(rows.sources),
         "counts": {
             "groups": len(rows.shard),

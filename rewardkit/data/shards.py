@@ -244,6 +244,15 @@ def read_record(path: str | os.PathLike[str], offset: int, length: int) -> Group
     return read_sample(path, offset, length).group
 
 
+def key_at(path: str | os.PathLike[str], offset: int) -> str:
+    """The key of the sample that begins at a byte of a shard, as far as its first header tells; else empty."""
+    try:
+        first = tarfile.TarInfo.frombuf(read_range(path, offset, BLOCK), "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return ""
+    return _split_name(first.name)[0]
+
+
 def open_sample(stored: StoredSample) -> Sample:
     """The group record of a stored sample with its images in the candidates' order.
 

@@ -1,0 +1,238 @@
+"""Several sources read as one: position to source and local position, labels in the model's dimensions."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardkit.data.group import Group
+from rewardkit.data.index import Scale, ShardIndex
+from rewardkit.data.shards import Sample
+from rewardkit.errors import UserError
+
+
+@dataclass(slots=True)
+class LabelCounts:
+    """Valid labels of some groups per model dimension, float64; see ``Denominators`` for what each counts."""
+
+    comparisons: NDArray[np.float64]
+    groups: NDArray[np.float64]
+    rankings: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    captions: float
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonUnits:
+    """Every comparison on the model's dimensions as a unit of its own, for ``pairing="pairs"``. M comparisons.
+
+    Attributes:
+        position: int64 ``[M]``, the group it belongs to.
+        number: int32 ``[M]``, its place in ``all_comparisons`` of the group.
+        dimension: int16 ``[M]``, model dimension.
+        weight: float32 ``[M]``.
+    """
+
+    position: NDArray[np.int64]
+    number: NDArray[np.int32]
+    dimension: NDArray[np.int16]
+    weight: NDArray[np.float32]
+
+
+class Mixture:
+    """The groups of one or more indices, one index after the other; the order of an epoch mixes them.
+
+    Args:
+        indices: At least one.
+        dimensions: The model's dimensions.
+        dimension_map: Dimension of the data to dimension of the model; None leaves its labels out. Dimensions that it
+            does not name keep their name.
+
+    Raises:
+        UserError: The data speak to a dimension that the model lacks, or the map names one that nobody has.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[ShardIndex],
+        *,
+        dimensions: Sequence[str],
+        dimension_map: Mapping[str, str | None] | None = None,
+    ) -> None:
+        assert indices
+        self.indices = tuple(indices)
+        self.dimensions = tuple(dimensions)
+        self.dimension_map = dict(dimension_map or {})
+        self._columns = [self._model_columns(index) for index in self.indices]
+        self._starts = np.concatenate([[0], np.cumsum([len(index) for index in self.indices])]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def digest(self) -> str:
+        """Identifies the groups and their order."""
+        return hashlib.sha256("\n".join(index.digest for index in self.indices).encode()).hexdigest()
+
+    @property
+    def shard(self) -> NDArray[np.int64]:
+        """The shard of each group, numbered over all sources: int64 ``[n]``."""
+        firsts = np.cumsum([0, *(len(index.shards) for index in self.indices)])
+        return np.concatenate([index.shard + first for index, first in zip(self.indices, firsts, strict=False)])
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        """The scale of each model dimension that has numeric answers."""
+        scales: dict[str, Scale] = {}
+        for index in self.indices:
+            for name, scale in index.scales.items():
+                target = self.dimension_map.get(name, name)
+                if target is not None:
+                    scales[target] = scales[target].union(scale) if target in scales else scale
+        return scales
+
+    def locate(self, position: int) -> tuple[ShardIndex, int]:
+        """The source of a group and its position there."""
+        number = int(np.searchsorted(self._starts, position, side="right")) - 1
+        return self.indices[number], position - int(self._starts[number])
+
+    def path(self, position: int) -> Path:
+        """The shard of a group."""
+        index, local = self.locate(position)
+        return index.path(local)
+
+    def offset(self, position: int) -> int:
+        """Where a group begins in its shard, bytes."""
+        index, local = self.locate(position)
+        return int(index.offset[local])
+
+    def sample(self, position: int) -> Sample:
+        """Reads a group with its images; see ``read_sample``."""
+        index, local = self.locate(position)
+        return index.sample(local)
+
+    def record(self, position: int) -> Group:
+        """Reads a group without its images; see ``read_record``."""
+        index, local = self.locate(position)
+        return index.record(local)
+
+    def count(self, positions: NDArray[np.integer], *, captions: bool) -> LabelCounts:
+        """The labels of some groups, from the indices alone."""
+        size = len(self.dimensions)
+        total = LabelCounts(np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size), 0.0)
+        which = np.searchsorted(self._starts, positions, side="right") - 1
+        for number, index in enumerate(self.indices):
+            rows = np.asarray(positions)[which == number] - self._starts[number]
+            to_model = self._matrix(number)
+            total.comparisons += index.comparison_weight[rows].astype(np.float64).sum(0) @ to_model
+            total.groups += (index.comparisons[rows] @ to_model > 0).sum(0)
+            total.rankings += index.rankings[rows].sum(0) @ to_model
+            total.ratings += self._ratings(number, rows, to_model)
+            total.captions += float(index.captions[rows].sum()) if captions else 0.0
+        return total
+
+    def units(self) -> ComparisonUnits:
+        """Every comparison on the model's dimensions, group after group."""
+        parts = []
+        for number, index in enumerate(self.indices):
+            per_group = index.comparisons.sum(1)
+            group = np.repeat(np.arange(len(index)), per_group)
+            place = np.arange(len(group)) - index.starts(per_group)[group]
+            dimension = self._columns[number][index.each_comparison_dimension]
+            kept = dimension >= 0
+            parts.append(
+                (
+                    group[kept] + self._starts[number],
+                    place[kept].astype(np.int32),
+                    dimension[kept].astype(np.int16),
+                    index.each_comparison_weight[kept],
+                )
+            )
+        return ComparisonUnits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def count_units(self, units: ComparisonUnits, chosen: NDArray[np.integer], *, captions: bool) -> LabelCounts:
+        """The labels of some comparisons as units: each is a group of two candidates with one comparison."""
+        size = len(self.dimensions)
+        dimension = units.dimension[chosen]
+        none = np.zeros(size)
+        told = 0.0
+        if captions:
+            which = np.searchsorted(self._starts, units.position[chosen], side="right") - 1
+            for number, index in enumerate(self.indices):
+                rows = units.position[chosen][which == number] - self._starts[number]
+                told += 2.0 * float((index.captions[rows] > 0).sum())
+        return LabelCounts(
+            comparisons=np.bincount(dimension, units.weight[chosen], size).astype(np.float64),
+            groups=np.bincount(dimension, None, size).astype(np.float64),
+            rankings=none,
+            ratings=none.copy(),
+            captions=told,
+        )
+
+    def _model_columns(self, index: ShardIndex) -> NDArray[np.int64]:
+        """For each dimension of an index its place in the model's, -1 where it is left out."""
+        columns = []
+        for name in index.dimensions:
+            target = self.dimension_map.get(name, name)
+            if target is not None and target not in self.dimensions:
+                raise UserError(self._unknown(index, name, target))
+            columns.append(-1 if target is None else self.dimensions.index(target))
+        return np.array(columns, np.int64)
+
+    def _unknown(self, index: ShardIndex, name: str, target: str) -> str:
+        near = difflib.get_close_matches(target, self.dimensions, n=1)
+        goal = near[0] if near else self.dimensions[0]
+        mapped = f" (mapped to {target!r})" if target != name else ""
+        return (
+            f"{index.folder}: there are labels on dimension {name!r}{mapped}, which the model lacks; it has "
+            f"{', '.join(self.dimensions)}. Add it to model.dimensions, map it with "
+            f"data.dimension_map={{{name}: {goal}}}, or leave its labels out with data.dimension_map={{{name}: null}}"
+        )
+
+    def _matrix(self, number: int) -> NDArray[np.int64]:
+        """int64 ``[D of the data, D of the model]``, 1 where a dimension counts for another."""
+        return (self._columns[number][:, None] == np.arange(len(self.dimensions))).astype(np.int64)
+
+    def _ratings(self, number: int, rows: NDArray[np.int64], to_model: NDArray[np.int64]) -> NDArray[np.float64]:
+        index = self.indices[number]
+        if (to_model.sum(0) <= 1).all():
+            return (index.ratings[rows].sum(0) @ to_model).astype(np.float64)
+        # Two dimensions became one: a candidate rated on both counts once.
+        starts = index.starts(index.candidates)
+        rated = [index.each_candidate_rated[starts[row] : starts[row + 1]] @ to_model > 0 for row in rows]
+        return sum((part.sum(0) for part in rated), np.zeros(len(self.dimensions)))
+
+
+def check_dimensions(mixture: Mixture, others: Sequence[Mixture] = ()) -> None:
+    """Refuses training where it would teach nothing.
+
+    Args:
+        mixture: The training data.
+        others: The validation data, for the names in ``dimension_map``.
+
+    Raises:
+        UserError: A dimension of the model has no label in the data, or ``dimension_map`` names a dimension that the
+            data do not have.
+    """
+    there = {name for index in mixture.indices for name in index.dimensions}
+    known = there.union(*(index.dimensions for other in others for index in other.indices))
+    wrong = [name for name in mixture.dimension_map if name not in known]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0], sorted(known), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(
+            f"data.dimension_map names {wrong[0]!r}, which the data do not have ({', '.join(sorted(known))}){hint}"
+        )
+    reached = {mixture.dimension_map.get(name, name) for name in there}
+    for name in mixture.dimensions:
+        if name not in reached:
+            raise UserError(
+                f"the model's dimension {name!r} has no label in the training data, which speak to "
+                f"{', '.join(sorted(there)) or 'no dimension at all'}; remove it from model.dimensions or map one to it"
+            )
