@@ -1,0 +1,129 @@
+"""The parity tool: clean files pass, one wrong number is found, strange files are told apart from wrong ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="module")
+def tool() -> Iterator[Any]:
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(ROOT / "tools" / "parity"))
+    import check
+
+    yield check
+    sys.path.remove(str(ROOT / "tools" / "parity"))
+
+
+def tampered(folder: Path, name: str, change: Callable[[dict], None]) -> Path:
+    content = json.loads((GOLDEN / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def test_the_golden_files_agree(tool: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool.main([]) == 0
+    printed = capsys.readouterr().out
+    for kind in ("hps_pair_from_features", "hps_pair_from_scores", "preprocess_edge_cases", "clip_train_step"):
+        line = next(line for line in printed.splitlines() if f" {kind} " in line)
+        assert line.endswith("ok"), line
+    assert "davidson" in printed and "not covered" in printed
+
+
+def test_strict_counts_what_is_not_covered(tool: Any, tmp_path: Path) -> None:
+    content = json.loads((GOLDEN / "losses.json").read_text())
+    kept = {key: content[key] for key in ("meta", "hps_pair_from_scores")}
+    (tmp_path / "other_name.json").write_text(json.dumps(kept))
+    assert tool.main(["--strict", str(tmp_path)]) == 0
+    (tmp_path / "other_name.json").write_text(json.dumps({**kept, "a_kind_of_the_future": [{"name": "x"}]}))
+    assert tool.main([str(tmp_path)]) == 0
+    assert tool.main(["--strict", str(tmp_path)]) == 1
+
+
+def set_at(*keys: Any, by: float = 1e-3) -> Callable[[dict], None]:
+    def change(content: dict) -> None:
+        place: Any = content
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] += by
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "named"),
+    [
+        ("losses.json", set_at("hps_pair_from_scores", 0, "expected", "loss_sum"), "random/loss_sum"),
+        ("losses.json", set_at("hps_pair_from_features", 3, "grad", "text_features", 1, 2), "grad text_features[1][2]"),
+        ("preprocess.json", set_at("cases", 1, "out", "hps_pad_antialias_false", "block_mean", 2, 5, 6), "[2][5][6]"),
+        ("preprocess.json", set_at("edge_cases", 0, "corrected", "shape", 2, by=-1), "longest_side_already_224/shape"),
+        ("preprocess.json", set_at("cases", 0, "uint8_sum", by=1), "smooth/uint8_sum"),
+        ("clip_parity.json", set_at("expected", "cosine", 1, 4), "cosine[1][4]"),
+        ("clip_parity.json", set_at("hps_train_step", "grad_norm", "ln_final.bias"), "grad_norm ln_final.bias"),
+        ("clip_parity.json", set_at("locking", "text", 1, "n_trainable", by=1), "text 1/n_trainable"),
+        ("clip_parity.json", set_at("token_ids", 0, 3, by=1), "token_ids"),
+    ],
+)
+def test_one_wrong_number_is_found(
+    tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, change: Callable, named: str
+) -> None:
+    assert tool.main([str(tampered(tmp_path, name, change))]) == 1
+    mismatches = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    # Features are replayed twice, in float64 and in float32.
+    assert 1 <= len(mismatches) <= 2 and all(named in line for line in mismatches), mismatches
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not readable JSON"),
+        ("[1]", "holds a list"),
+        ("{}", "no list of cases"),
+        ('{"meta": {}, "hps_pair_from_scores": [{"name": "x", "expected": {}}]}', "'x' lacks inputs"),
+        (
+            '{"imagereward_pair": [{"inputs": {"better": ["a"], "worse": [1]}, "expected": {}}]}',
+            "does not follow its schema",
+        ),
+        ('{"weight_rule": "x", "config": {}}', "lacks images"),
+        ('{"meta": {"patterns": {"p": "R=open(1); G=x; B=x"}}, "edge_cases": 3}', "no list of cases"),
+    ],
+)
+def test_malformed_files_are_named(
+    tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    shutil.copy(GOLDEN / "losses.json", tmp_path / "a_good_one.json")
+    (tmp_path / "bad.json").write_text(text)
+    assert tool.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert any(line.startswith("bad.json") and "malformed" in line and said in line for line in printed.splitlines())
+    assert "hps_pair_from_scores" in printed, "the other files are still checked"
+
+
+def test_no_files_and_no_folder(tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool.main([str(tmp_path)]) == 1
+    assert "holds no golden file" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        tool.main([str(tmp_path / "none")])
+    assert stop.value.code == 2
+
+
+def test_formulas_are_not_run_as_code(tool: Any) -> None:
+    import formula
+    from measure import Malformed
+
+    assert formula.evaluate("(7*x + max(y, 3)) mod 5", {"x": 2, "y": 1}) == 2
+    for hostile in ("__import__('os')", "x.__class__", "open(1)", "x ** 99999999", "[x for x in y]"):
+        with pytest.raises(Malformed):
+            formula.evaluate(hostile, {"x": 1, "y": 2})
