@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +10,9 @@ from rich.console import Console
 
 from rewardkit.config.compose import Composed, parse_overrides
 from rewardkit.config.help import verb_help
-from rewardkit.config.options import leaves
 from rewardkit.config.recipes import compose_fit
 from rewardkit.config.schema import FitOptions
-from rewardkit.config.show import composed_yaml
+from rewardkit.config.show import composed_yaml, flat_values
 from rewardkit.errors import EXIT_DONE, UserError
 
 if TYPE_CHECKING:
@@ -45,7 +42,11 @@ def run(arguments: list[str]) -> int:
     from rewardkit.engine.run_directory import open_run
 
     opened = open_run(
-        options.resume, runs=options.run.dir, recipe=recipe_name(options), name=options.run.name, values=flat(options)
+        options.resume,
+        runs=options.run.dir,
+        recipe=recipe_name(options),
+        name=options.run.name,
+        values=flat_values(options),
     )
     if opened.finished:
         print(f"{opened.layout.root} is finished; its report is {opened.layout.report}")
@@ -68,17 +69,6 @@ def with_recipe_of_run(overrides: dict[str, Any]) -> dict[str, Any]:
 def recipe_name(options: FitOptions) -> str:
     """The name under which a recipe's runs lie."""
     return Path(str(options.recipe)).stem
-
-
-def flat(options: FitOptions) -> dict[str, Any]:
-    """Options as dotted key to value."""
-    values: dict[str, Any] = {}
-    for leaf in leaves(FitOptions):
-        place: Any = options
-        for part in leaf.key.split("."):
-            place = getattr(place, part) if place is not None else None
-        values[leaf.key] = place
-    return values
 
 
 def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], started: float) -> int:
@@ -107,7 +97,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         write_run_files(
             layout,
             config=composed_yaml(composed, origins=True, skip=NOT_IN_CONFIG) + "\n",
-            values=flat(options),
+            values=flat_values(options),
             arguments=arguments,
             environment=describe_environment(seed=options.seed),
         )
@@ -131,38 +121,3 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     if trainer.is_global_zero:
         finish(options, layout, callbacks, console, arguments=arguments, wall_s=time.monotonic() - started)
     return EXIT_DONE
-
-
-def load_plugins(paths: list[str]) -> list[Any]:
-    """Callbacks of the user's own files: each has a function ``callbacks()``.
-
-    Raises:
-        UserError: A file is missing or has no such function.
-    """
-    import importlib.util
-
-    made: list[Any] = []
-    for name in paths:
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(f"plugins: there is no file {name}")
-        spec = importlib.util.spec_from_file_location(f"rewardkit_plugin_{path.stem}", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        if not callable(getattr(module, "callbacks", None)):
-            raise UserError(f"plugins: {name} has no function callbacks() that returns a list of Lightning callbacks")
-        made += module.callbacks()
-    return made
-
-
-def write_json(path: Path, record: Any) -> None:
-    """Writes plain values so that the file is whole or absent."""
-    from rewardkit.engine.run_directory import write_text
-
-    write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-def as_values(options: Any) -> dict[str, Any]:
-    """An option section as keyword arguments."""
-    return dataclasses.asdict(options)

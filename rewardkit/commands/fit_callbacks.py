@@ -14,9 +14,10 @@ from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
 from rewardkit.callbacks.progress import ProgressBar
 from rewardkit.callbacks.step_log import StepLog
 from rewardkit.callbacks.throughput import Throughput
-from rewardkit.commands.fit import flat, load_plugins
+from rewardkit.commands.plugins import load_plugins
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
+from rewardkit.config.show import flat_values
 from rewardkit.engine.checkpoints import ResumableCheckpoints
 from rewardkit.engine.interruption import Interruption
 
@@ -79,4 +80,4 @@ def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: 
 def _recipe_record(options: FitOptions) -> dict[str, Any]:
     """Options for the bundle's record, without the places of this machine."""
     local = ("run.", "cache.", "resume", "plugins", "dry_run", "logger", "data.train", "data.val", "trainer.stop_after")
-    return {key: value for key, value in flat(options).items() if not key.startswith(local)}
+    return {key: value for key, value in flat_values(options).items() if not key.startswith(local)}

@@ -93,6 +93,8 @@ class MergeOptions:
     """Folders of shards, separated by commas."""
     out: str | None = option(None)
     """Folder to write; must not exist."""
+    prefix: bool = option(False)
+    """Put each folder's name before its groups' ids, where two sets use the same ids."""
 
 
 @dataclass

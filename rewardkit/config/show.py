@@ -40,3 +40,14 @@ def _reachable(values: Any, parts: list[str], lines: list[str], opened: list[str
         if place is None:
             return False
     return True
+
+
+def flat_values(options: FitOptions) -> dict[str, Any]:
+    """Options as dotted key to value; keys below a section that is null are null."""
+    values: dict[str, Any] = {}
+    for leaf in leaves(FitOptions):
+        place: Any = options
+        for part in leaf.key.split("."):
+            place = getattr(place, part) if place is not None else None
+        values[leaf.key] = place
+    return values

@@ -1,0 +1,135 @@
+"""The end of a run: summary.json, the report, and what is printed. Every figure comes from the predictions tables."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rewardkit.callbacks.best_bundle import BestBundle
+from rewardkit.commands.fit_callbacks import RunCallbacks
+from rewardkit.config.layout import RunLayout
+from rewardkit.config.schema import FitOptions
+from rewardkit.data.demo.dataset import demo_utilities
+from rewardkit.data.demo.voters import ceilings
+from rewardkit.data.predictions import read_predictions
+from rewardkit.engine.run_directory import write_text
+from rewardkit.metrics.breakdown import evaluation_rows
+from rewardkit.report.page import write_report
+
+EMBEDDED = "embedded"
+_COUNTS = {"n_comparisons": "comparisons", "n_groups": "groups", "ties_dropped": "ties", "undecided": "undecided"}
+_BASELINES = {
+    "chance": "chance",
+    "annotator": "annotator_agreement",
+    "generator": "which_generator",
+    "position": "list_position",
+}
+
+
+def finish(
+    options: FitOptions,
+    layout: RunLayout,
+    callbacks: RunCallbacks,
+    console: Console,
+    *,
+    arguments: Sequence[str],
+    wall_s: float,
+) -> None:
+    """Writes summary.json and report.html, and prints the summary."""
+    summary: dict[str, Any] = {
+        "protocol": options.evaluation.protocol,
+        "command": f"python -m rewardkit fit {shlex.join(arguments)}",
+        "bundle": str(layout.bundle) if callbacks.best else None,
+        "report": str(layout.report),
+        "wall_s": round(wall_s, 1),
+        "ceilings": embedded_ceilings(options),
+    }
+    if callbacks.accuracy is not None:
+        step = callbacks.best.best_step if callbacks.best else options.trainer.max_steps
+        summary |= {"step": step, "validations": _validations(callbacks.best)}
+        summary["sets"] = {name: _evaluate(options, layout, step, name) for name in callbacks.accuracy.sets}
+        summary |= summary["sets"][callbacks.accuracy.sets[0]]
+    write_text(layout.summary, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    write_report(layout)
+    print_summary(summary, layout, console)
+
+
+def embedded_ceilings(options: FitOptions) -> dict[str, Any] | None:
+    """The best reachable accuracies of the embedded validation groups, worked out from the law of the votes."""
+    if options.data.val[0] != EMBEDDED:
+        return None
+    embedded = options.data.embedded
+    found = ceilings(demo_utilities(seed=embedded.seed, start=0, count=embedded.val_groups, split="val"))
+    return {"best": dict(found.best), "ignoring_prompt": {"overall": found.blind}}
+
+
+def _validations(best: BestBundle | None) -> int:
+    return best.validations if best else 1
+
+
+def _evaluate(options: FitOptions, layout: RunLayout, step: int, name: str) -> dict[str, Any]:
+    """The accuracies of one validation set at the step of the bundle."""
+    predictions = read_predictions(layout.predictions / f"{step:08d}-{name}.parquet")
+    rows = evaluation_rows(
+        predictions, options.evaluation.protocol, draws=options.evaluation.bootstrap, seed=options.seed
+    )
+    return {
+        "accuracies": {
+            row["dimension"]: {
+                **{key: row[key] for key in ("value", "low", "high")},
+                **{key: row[theirs] for key, theirs in _COUNTS.items()},
+            }
+            for row in rows
+        },
+        "baselines": {row["dimension"]: {key: row[theirs] for key, theirs in _BASELINES.items()} for row in rows},
+        "generator_balanced": {row["dimension"]: row["generator_balanced"] for row in rows},
+    }
+
+
+def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Console) -> None:
+    """Prints what a person wants to know first: how good, beside what, and where everything lies."""
+    for name, evaluated in summary.get("sets", {}).items():
+        console.print(accuracy_table(evaluated, title=f"Held-out preference accuracy on {name}", summary=summary))
+    selected = summary.get("validations", 0)
+    if selected > 1:
+        console.print(
+            f"The bundle is from step {summary['step']}, the best of {selected} validations on this same set."
+        )
+    paths = [("run", layout.root), ("bundle", layout.bundle if summary["bundle"] else "-"), ("report", layout.report)]
+    for name, path in paths:
+        console.print(f"{name:<7} {path}", highlight=False, soft_wrap=True)
+    console.print(f"took {summary['wall_s']:.0f} s", highlight=False)
+
+
+def accuracy_table(evaluated: Mapping[str, Any], *, title: str, summary: Mapping[str, Any]) -> Table:
+    """Accuracies per dimension with interval, counts, baselines and ceilings."""
+    limits = summary.get("ceilings") or {"best": {}, "ignoring_prompt": {}}
+    table = Table(title=f"{title} ({summary['protocol']}, 95 % interval over groups)", title_justify="left")
+    table.add_column("dimension")
+    columns = ["accuracy", "interval", "comparisons", "chance", "annotator", "generator", "position"]
+    if limits["best"]:
+        columns += ["best reachable", "… ignoring the prompt"]
+    for column in columns:
+        table.add_column(column, justify="right")
+    for dimension, row in evaluated["accuracies"].items():
+        beside = evaluated["baselines"][dimension]
+        cells = [
+            share(row["value"]),
+            f"{share(row['low'])}–{share(row['high'])}",
+            f"{row['n_comparisons']} in {row['n_groups']} groups",
+            *(share(beside[name]) for name in _BASELINES),
+        ]
+        if limits["best"]:
+            cells += [share(limits["best"].get(dimension)), share(limits["ignoring_prompt"].get(dimension))]
+        table.add_row(dimension, *cells)
+    return table
+
+
+def share(value: float | None) -> str:
+    """A share with three decimals, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
