@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from rewardkit.data.bad_samples import BadReport
+from rewardkit.data.group import Group
+
+if TYPE_CHECKING:
+    from rewardkit.data.predictions import ImagePlace
 
 
 class Tokenizer(Protocol):
@@ -44,6 +48,23 @@ class Denominators:
     captions: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluatedGroup:
+    """What an evaluation needs of a group beside its tensors.
+
+    Attributes:
+        group: The whole record.
+        number: Its position in the data set.
+        key: The sample's key.
+        place: Where the sample lies.
+    """
+
+    group: Group
+    number: int
+    key: str
+    place: ImagePlace
+
+
 @dataclass(slots=True)
 class Batch:
     """One micro-batch. N candidates, G groups, P comparisons, R rankings, A answers, C captions, D model dimensions.
@@ -69,11 +90,12 @@ class Batch:
         caption_tokens: int64 ``[C, L']``, each distinct caption of the batch once; C is 0 where the data has none.
         caption: int64 ``[N]``, the candidate's row of ``caption_tokens``, -1 where it has none.
         denominators: See ``Denominators``.
-        keys: Sample keys, G of them.
+        keys: Sample keys, G of them. Groups that could be used come first, the dummies of bad samples last.
         prompts: Prompt texts, G of them.
         positions: int64 ``[G]``, the groups' positions in the loader's data (``PreferenceData.record``); -1 where a
             place is empty because another rank has one group more.
         bad: The samples of this micro-batch that could not be used.
+        records: In an evaluation, the record of each row of ``tokens`` that is not a dummy; else empty.
     """
 
     pixels: Tensor
@@ -100,6 +122,7 @@ class Batch:
     prompts: list[str]
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     bad: list[BadReport] = field(default_factory=list)
+    records: list[EvaluatedGroup] = field(default_factory=list)
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """The batch with every tensor moved, as ``Tensor.to`` moves one (Lightning calls this)."""

@@ -21,10 +21,12 @@ class Source:
     Attributes:
         path: The folder of its shards.
         weight: Its share in a mixture; None takes every group once per epoch, the only way there is so far.
+        name: What tables and reports call it; by default its folder's name.
     """
 
     path: str
     weight: float | None = None
+    name: str | None = None
 
     def folder(self) -> Path:
         """The local folder.

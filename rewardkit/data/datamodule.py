@@ -1,0 +1,268 @@
+"""The LightningDataModule: loaders of true length over shards, with a position that survives any interruption."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from rewardkit.data.bad_samples import BadSamples
+from rewardkit.data.batch import Tokenizer
+from rewardkit.data.collate import LabelSpace
+from rewardkit.data.images import ImageTransform
+from rewardkit.data.index import Scale, ShardIndex, overlap
+from rewardkit.data.mixture import Mixture, check_dimensions
+from rewardkit.data.order import Schedule
+from rewardkit.data.sources import Source, as_sources
+from rewardkit.data.stream import BatchLoader, EvaluationBatches, GroupDataset, TrainBatches
+from rewardkit.errors import CheckpointError, UserError
+
+PAIRINGS = ("grouped", "pairs")
+
+Sources = Sequence[Source | str | os.PathLike[str]]
+
+
+class PreferenceData(pl.LightningDataModule):
+    """Training and validation data of a run.
+
+    The training loader's position is never counted: it follows from the optimiser steps that the trainer has done, so
+    prefetched batches, the number of workers and the number of ranks do not matter. Use it with a Trainer that has
+    ``use_distributed_sampler=False`` and ``accumulate_grad_batches`` equal to ``accumulation``.
+
+    Args:
+        train: Sources to train on, mixed; may be empty for evaluation only.
+        val: Sources to validate on, one loader each.
+        transform: The model's.
+        tokenizer: The model's.
+        dimensions: The model's.
+        dimension_map: Dimension of the data to dimension of the model; None leaves its labels out.
+        batch_groups: Groups (with ``pairs``: comparisons) in one optimiser step over all ranks.
+        micro_groups: Of them in one forward of one rank; default all of a rank's.
+        val_groups: Groups in one forward of one rank in a validation; default as in training.
+        ranks: Processes that train.
+        workers: Loader processes of each rank.
+        pairing: ``grouped`` or ``pairs`` (single comparisons, as published trainers draw).
+        seed: Of the order of the groups.
+        captions: Whether batches carry the candidates' captions.
+        max_bad_fraction: See ``BadSamples``.
+        errors_path: Where bad samples are named; None names them only when there are too many.
+        allow_overlap: Permit prompts or images that are in both train and val.
+
+    Attributes:
+        schedule: Steps, micro-batches and ranks of the training data; None without any.
+        val_names: Names of the validation sets, all different, in the order of their loaders.
+        train_data: The mixture trained on; None without any.
+        val_data: The validation sets.
+        steps_done: Optimiser steps done, where no trainer says so.
+
+    Raises:
+        UserError: A source, the schedule or the dimensions cannot be used, or train and val overlap.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Sources,
+        val: Sources,
+        transform: ImageTransform,
+        tokenizer: Tokenizer,
+        dimensions: Sequence[str],
+        dimension_map: Mapping[str, str | None] | None = None,
+        batch_groups: int = 32,
+        micro_groups: int | None = None,
+        val_groups: int | None = None,
+        ranks: int = 1,
+        workers: int = 0,
+        pairing: str = "grouped",
+        seed: int = 0,
+        captions: bool = False,
+        max_bad_fraction: float = 0.01,
+        errors_path: str | os.PathLike[str] | None = None,
+        allow_overlap: bool = False,
+    ) -> None:
+        super().__init__()
+        if pairing not in PAIRINGS:
+            raise UserError(f"data.pairing is {pairing!r}; choose {' or '.join(PAIRINGS)}")
+        self.dimensions = tuple(dimensions)
+        self.pairing, self.seed, self.workers, self.ranks = pairing, seed, workers, ranks
+        self.steps_done = 0
+        self._transform, self._tokenizer, self._captions = transform, tokenizer, captions
+        self._dimension_map = dict(dimension_map or {})
+        train_sources, val_sources = as_sources(train), as_sources(val)
+        self.train_data = self._mixture(train_sources) if train_sources else None
+        self.val_data = [self._mixture([source]) for source in val_sources]
+        self.val_names = _names(val_sources)
+        self.schedule: Schedule | None = None
+        if self.train_data is not None:
+            check_dimensions(self.train_data, self.val_data)
+            units = self.train_data.units().position.size if pairing == "pairs" else len(self.train_data)
+            self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
+            if not allow_overlap:
+                _refuse_overlap(self.train_data, self.val_data)
+        self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
+        self._bad_train, self._bad_val = (
+            [
+                BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
+                for name, data in named
+            ]
+            for named in (
+                [("train", self.train_data)] if self.train_data is not None else [],
+                list(zip(self.val_names, self.val_data, strict=True)),
+            )
+        )
+        self._resumed_at: int | None = None
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of a rank in one optimiser step."""
+        assert self.schedule is not None
+        return self.schedule.accumulation
+
+    @property
+    def bad_samples(self) -> int:
+        """Samples met so far that could not be used, training and validation."""
+        return sum(len(bad) for bad in (*self._bad_train, *self._bad_val))
+
+    def train_dataloader(self) -> BatchLoader:
+        """Micro-batches of this rank from the current position; its length is that of a whole epoch."""
+        assert self.schedule is not None and self.train_data is not None, "there are no training data"
+        trainer = self.trainer
+        if trainer is not None:
+            assert trainer.world_size == self.ranks, f"{trainer.world_size} ranks run, {self.ranks} were planned"
+            assert trainer.accumulate_grad_batches == self.accumulation, "the Trainer accumulates otherwise"
+        batches = TrainBatches(
+            self.train_data,
+            self.schedule,
+            rank=self._rank,
+            seed=self.seed,
+            pairing=self.pairing,
+            captions=self._captions,
+            steps_done=self._steps_done,
+        )
+        return self._loader(self.train_data, batches, bad=self._bad_train[0], evaluation=False)
+
+    def val_dataloader(self) -> list[BatchLoader]:
+        """One loader per validation set; every group once over all ranks."""
+        return [
+            self._loader(
+                data,
+                EvaluationBatches(
+                    data, micro_groups=self._val_groups, rank=self._rank, ranks=self._ranks, captions=self._captions
+                ),
+                bad=bad,
+                evaluation=True,
+            )
+            for data, bad in zip(self.val_data, self._bad_val, strict=True)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the training data: the same on every rank, whatever has been prefetched."""
+        if self.schedule is None or self.train_data is None:
+            return {}
+        steps = self._steps_done()
+        return {
+            "seed": self.seed,
+            "epoch": steps // self.schedule.steps_per_epoch,
+            "steps": steps,
+            "digest": self.train_data.digest,
+            "batch_groups": self.schedule.batch_groups,
+            "pairing": self.pairing,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up a position.
+
+        Raises:
+            CheckpointError: The checkpoint was made on other data, or with another seed, batch or pairing.
+        """
+        now = self.state_dict()
+        if not now:
+            return
+        names = {"digest": "data.train", "seed": "seed", "batch_groups": "data.batch_groups", "pairing": "data.pairing"}
+        changed = [
+            f"{key} ({state_dict.get(name)} in the checkpoint, {now[name]} now)"
+            for name, key in names.items()
+            if state_dict.get(name) != now[name]
+        ]
+        if changed:
+            raise CheckpointError(
+                "the checkpoint cannot be continued, since the order of the data would be another: "
+                + ", ".join(changed)
+                + ". Use the same values, or start a new run"
+            )
+        self.steps_done = self._resumed_at = int(state_dict["steps"])
+
+    def _steps_done(self) -> int:
+        """Optimiser steps done, from the trainer where there is one."""
+        if self.trainer is None:
+            return self.steps_done
+        steps = int(self.trainer.global_step)
+        if self._resumed_at is not None and self.trainer.training and steps < self._resumed_at:
+            raise CheckpointError(f"the data stand at step {self._resumed_at}, but the trainer at step {steps}")
+        return steps
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else int(self.trainer.global_rank)
+
+    @property
+    def _ranks(self) -> int:
+        return 1 if self.trainer is None else int(self.trainer.world_size)
+
+    def _mixture(self, sources: Sequence[Source]) -> Mixture:
+        indices = [ShardIndex.open(source.folder()) for source in sources]
+        return Mixture(indices, dimensions=self.dimensions, dimension_map=self._dimension_map)
+
+    def _scales(self) -> dict[str, Scale]:
+        """Scales over all data of the run, so that answers have the same levels everywhere."""
+        scales: dict[str, Scale] = {}
+        for data in [*([self.train_data] if self.train_data else []), *self.val_data]:
+            for name, scale in data.scales.items():
+                scales[name] = scales[name].union(scale) if name in scales else scale
+        return scales
+
+    def _loader(
+        self, data: Mixture, batches: TrainBatches | EvaluationBatches, *, bad: BadSamples, evaluation: bool
+    ) -> BatchLoader:
+        space = LabelSpace(self.dimensions, self._dimension_map, self._scales(), self._captions)
+        dataset = GroupDataset(
+            data, transform=self._transform, tokenizer=self._tokenizer, space=space, evaluation=evaluation
+        )
+        return BatchLoader(
+            dataset,
+            batches,
+            bad=bad,
+            workers=self.workers,
+            keep_workers=not evaluation,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _names(sources: Sequence[Source]) -> list[str]:
+    """A name for each source that can stand in a file name, all different."""
+    names: list[str] = []
+    for source in sources:
+        folder = source.folder().resolve()
+        stem = re.sub(r"[^A-Za-z0-9._]+", "_", source.name or folder.name).strip("._") or "val"
+        name, n = stem, 2
+        while name in names or name == "train":
+            name, n = f"{stem}_{n}", n + 1
+        names.append(name)
+    return names
+
+
+def _refuse_overlap(train: Mixture, sets: Sequence[Mixture]) -> None:
+    for data in sets:
+        for index in data.indices:
+            for other in train.indices:
+                shared = overlap(other, index)
+                if shared:
+                    raise UserError(
+                        f"{other.folder} (train) and {index.folder} (val) share {shared}: held-out accuracy would mean "
+                        "little. Split by prompt with `rewardkit data split src=… out=… by=prompt`, or permit it with "
+                        "data.allow_overlap=true"
+                    )
