@@ -104,16 +104,11 @@ class PreferenceData(pl.LightningDataModule):
             if not allow_overlap:
                 _refuse_overlap(self.train_data, self.val_data)
         self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
-        self._bad_train, self._bad_val = (
-            [
-                BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
-                for name, data in named
-            ]
-            for named in (
-                [("train", self.train_data)] if self.train_data is not None else [],
-                list(zip(self.val_names, self.val_data, strict=True)),
-            )
-        )
+        named = [("train", self.train_data)] if self.train_data is not None else []
+        self._bad = {
+            name: BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
+            for name, data in [*named, *zip(self.val_names, self.val_data, strict=True)]
+        }
         self._resumed_at: int | None = None
 
     @property
@@ -125,7 +120,7 @@ class PreferenceData(pl.LightningDataModule):
     @property
     def bad_samples(self) -> int:
         """Samples met so far that could not be used, training and validation."""
-        return sum(len(bad) for bad in (*self._bad_train, *self._bad_val))
+        return sum(len(bad) for bad in self._bad.values())
 
     def train_dataloader(self) -> BatchLoader:
         """Micro-batches of this rank from the current position; its length is that of a whole epoch."""
@@ -143,7 +138,7 @@ class PreferenceData(pl.LightningDataModule):
             captions=self._captions,
             steps_done=self._steps_done,
         )
-        return self._loader(self.train_data, batches, bad=self._bad_train[0], evaluation=False)
+        return self._loader(self.train_data, batches, bad=self._bad["train"], evaluation=False)
 
     def val_dataloader(self) -> list[BatchLoader]:
         """One loader per validation set; every group once over all ranks."""
@@ -153,10 +148,10 @@ class PreferenceData(pl.LightningDataModule):
                 EvaluationBatches(
                     data, micro_groups=self._val_groups, rank=self._rank, ranks=self._ranks, captions=self._captions
                 ),
-                bad=bad,
+                bad=self._bad[name],
                 evaluation=True,
             )
-            for data, bad in zip(self.val_data, self._bad_val, strict=True)
+            for name, data in zip(self.val_names, self.val_data, strict=True)
         ]
 
     def state_dict(self) -> dict[str, Any]:
