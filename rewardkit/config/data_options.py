@@ -32,7 +32,7 @@ class ConvertOptions:
     check: str = option("decode", choices=("decode", "header"))
     """decode: decode every image, so that cut-off files are found now. header: only read sizes (10 times faster)."""
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
-    """Fail when more than this share of the groups has an image that cannot be read."""
+    """Fail when more than max(10, this share of the groups), or more than half, have an image that cannot be read."""
     workers: int = option(2, at_least=1)
     """Threads that read and check images."""
 

@@ -198,13 +198,13 @@ def _write(
             for candidate, image in zip(group.candidates, images, strict=True)
         ),
     )
+    # The writer gives files their names in the shard; where they came from stays on record.
+    files = [candidate.file for candidate in group.candidates]
+    group = replace(group, provenance={**group.provenance, "source": source, "files": files})
     parts = split_large(group, max_candidates)
     if len(parts) > 1:
         done.notes[f"groups of more than {max_candidates} candidates, split so that each comparison is kept once"] += 1
     for part, members in parts:
-        # The writer gives files their names in the shard; where they came from stays on record.
-        files = [candidate.file for candidate in part.candidates]
-        part = replace(part, provenance={**part.provenance, "source": source, "files": files})
         writer.write(part, [images[member].data for member in members])
         done.written += 1
         done.candidates += len(members)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import combinations
 
 from rewardkit.data.comparisons import all_comparisons
-from rewardkit.data.group import Comparison, Group, Ranking
+from rewardkit.data.group import Comparison, Group
+from rewardkit.data.subset import subset
 from rewardkit.errors import UserError
 
 SMALLEST_LIMIT = 2
@@ -52,26 +53,13 @@ def split_large(group: Group, max_candidates: int) -> list[tuple[Group, tuple[in
 
 def _part(group: Group, block: tuple[int, ...], kept: Sequence[Comparison], home: set[int], name: str) -> Group:
     """One part: the block's candidates, the comparisons given to it, and the other labels of its home candidates."""
-    place = {candidate: n for n, candidate in enumerate(block)}
-    rankings: list[Ranking] = []
-    for ranking in group.rankings:
-        ranks = tuple(ranking.ranks[candidate] if candidate in home else None for candidate in block)
-        if sum(rank is not None for rank in ranks) > 1:
-            rankings.append(replace(ranking, ranks=ranks))
-    captions = group.slots.get("captions")
-    slots = dict(group.slots)
-    if isinstance(captions, list) and len(captions) == len(group.candidates):
-        slots["captions"] = [captions[candidate] for candidate in block]
-    return replace(
-        group,
-        id=name,
-        candidates=tuple(group.candidates[candidate] for candidate in block),
-        comparisons=tuple(replace(c, first=place[c.first], second=place[c.second]) for c in kept),
-        rankings=tuple(rankings),
-        answers=tuple(replace(a, candidate=place[a.candidate]) for a in group.answers if a.candidate in home),
-        slots=slots,
-        provenance={**group.provenance, "part_of": group.id},
+    rankings = tuple(
+        replace(ranking, ranks=tuple(rank if n in home else None for n, rank in enumerate(ranking.ranks)))
+        for ranking in group.rankings
     )
+    answers = tuple(answer for answer in group.answers if answer.candidate in home)
+    mine = replace(group, id=name, comparisons=tuple(kept), rankings=rankings, answers=answers)
+    return subset(replace(mine, provenance={**group.provenance, "part_of": group.id}), block)
 
 
 def _blocks(count: int, pairs: set[tuple[int, int]], limit: int) -> Iterator[tuple[int, ...]]:
