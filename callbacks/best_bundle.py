@@ -8,8 +8,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy, Validation
+
 from rewardkit.metrics.calibration import score_statistics
 from rewardkit.models.bundle import save_bundle
 

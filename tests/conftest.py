@@ -1,5 +1,78 @@
-"""Loads rewardkit before anything imports torchvision, and keeps tests on one thread each."""
+"""What many tests share: a tiny tower, small shard sets of the embedded dataset, and the options of a tiny run."""
 
 from __future__ import annotations
 
-import rewardkit  # noqa: F401  (see rewardkit/_torchvision.py)
+import json
+from pathlib import Path
+
+import pytest
+
+import rewardkit  # noqa: F401  (before anything imports torchvision; see rewardkit/_torchvision.py)
+
+TINY_TOWER = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+DEMO_DIMENSIONS = ("overall", "prompt_following", "aesthetic", "fidelity", "harmlessness")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Tests run beside other work; one thread each also makes them exactly repeatable."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of two narrow layers a tower, as an open_clip JSON file."""
+    path = tmp_path_factory.mktemp("tower") / "tiny.json"
+    path.write_text(json.dumps(TINY_TOWER), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Shards of 24 training and 7 validation groups of the embedded dataset, several shards each."""
+    from rewardkit.data.demo.dataset import demo_groups
+    from rewardkit.data.index_build import build_index
+    from rewardkit.data.shards import ShardWriter
+
+    root = tmp_path_factory.mktemp("demo")
+    for split, count in (("train", 24), ("val", 7)):
+        folder = root / split
+        folder.mkdir()
+        with ShardWriter(folder, split, max_groups=5) as writer:
+            for group, images in demo_groups(seed=3, start=0, count=count, split=split):  # type: ignore[arg-type]
+                writer.write(group, images)
+        build_index(folder)
+    return root / "train", root / "val"
+
+
+@pytest.fixture
+def tiny_fit(tiny_tower: Path, demo_folders: tuple[Path, Path], tmp_path: Path) -> list[str]:
+    """Arguments of ``fit`` for a run of 8 steps of 4 groups that takes a second."""
+    train, val = demo_folders
+    return [
+        "recipe=hpsv2",
+        f"data.train={train}",
+        f"data.val={val}",
+        f"model.architecture={tiny_tower}",
+        f"model.dimensions={','.join(DEMO_DIMENSIONS)}",
+        "transform.size=null",
+        "data.batch_groups=4",
+        "data.micro_groups=2",
+        "data.workers=0",
+        "optim.lr=1e-3",
+        "optim.warmup_steps=2",
+        "trainer.max_steps=8",
+        "trainer.validate_every=4",
+        "trainer.checkpoint_every=2",
+        "trainer.log_every=1",
+        "trainer.precision=32",
+        "trainer.threads=1",
+        "evaluation.bootstrap=100",
+        f"run.dir={tmp_path / 'runs'}",
+    ]

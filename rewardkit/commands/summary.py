@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -94,39 +95,52 @@ def _evaluate(options: FitOptions, layout: RunLayout, step: int, name: str) -> d
 def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Console) -> None:
     """Prints what a person wants to know first: how good, beside what, and where everything lies."""
     for name, evaluated in summary.get("sets", {}).items():
+        groups = max((row["n_groups"] for row in evaluated["accuracies"].values()), default=0)
         console.print(accuracy_table(evaluated, title=f"Held-out preference accuracy on {name}", summary=summary))
+        console.print(
+            f"{summary['protocol']}; intervals over {groups} groups; n counts comparisons that people decided; "
+            "chance is 0.500.",
+            highlight=False,
+        )
+    if summary.get("ceilings"):
+        limits = summary["ceilings"]
+        console.print(
+            f"By the votes' law the best possible overall is {share(limits['best']['overall'])}, and "
+            f"{share(limits['ignoring_prompt']['overall'])} for a model that ignores the prompt.",
+            highlight=False,
+        )
     selected = summary.get("validations", 0)
     if selected > 1:
         console.print(
-            f"The bundle is from step {summary['step']}, the best of {selected} validations on this same set."
+            f"The bundle is from step {summary['step']}, the best of {selected} validations on this same set, which "
+            "flatters it a little.",
+            highlight=False,
         )
-    paths = [("run", layout.root), ("bundle", layout.bundle if summary["bundle"] else "-"), ("report", layout.report)]
-    for name, path in paths:
-        console.print(f"{name:<7} {path}", highlight=False, soft_wrap=True)
+    for where, path in (("run", layout.root), ("bundle", layout.bundle), ("report", layout.report)):
+        if where != "bundle" or summary["bundle"]:
+            console.print(f"{where:<7} {path}", highlight=False, soft_wrap=True)
     console.print(f"took {summary['wall_s']:.0f} s", highlight=False)
 
 
 def accuracy_table(evaluated: Mapping[str, Any], *, title: str, summary: Mapping[str, Any]) -> Table:
-    """Accuracies per dimension with interval, counts, baselines and ceilings."""
-    limits = summary.get("ceilings") or {"best": {}, "ignoring_prompt": {}}
-    table = Table(title=f"{title} ({summary['protocol']}, 95 % interval over groups)", title_justify="left")
-    table.add_column("dimension")
-    columns = ["accuracy", "interval", "comparisons", "chance", "annotator", "generator", "position"]
-    if limits["best"]:
-        columns += ["best reachable", "… ignoring the prompt"]
-    for column in columns:
-        table.add_column(column, justify="right")
+    """Accuracies per dimension with interval and counts, beside the best possible and the baselines; 80 columns."""
+    best = (summary.get("ceilings") or {}).get("best", {})
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("dimension", no_wrap=True)
+    columns = ["accuracy", "95 %", "n", "best\npossible", "one\nperson", "which\ngenerator", "listed\nfirst"]
+    for column in columns if best else [name for name in columns if "possible" not in name]:
+        table.add_column(column, justify="right", no_wrap=True)
     for dimension, row in evaluated["accuracies"].items():
         beside = evaluated["baselines"][dimension]
-        cells = [
+        possible = [share(best.get(dimension))] if best else []
+        table.add_row(
+            dimension,
             share(row["value"]),
             f"{share(row['low'])}–{share(row['high'])}",
-            f"{row['n_comparisons']} in {row['n_groups']} groups",
-            *(share(beside[name]) for name in _BASELINES),
-        ]
-        if limits["best"]:
-            cells += [share(limits["best"].get(dimension)), share(limits["ignoring_prompt"].get(dimension))]
-        table.add_row(dimension, *cells)
+            str(row["n_comparisons"]),
+            *possible,
+            *(share(beside[name]) for name in ("annotator", "generator", "position")),
+        )
     return table
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +103,7 @@ def make_trainer(
         gradient_clip_val=gradient_clip,
         logger=list(loggers),
         callbacks=list(callbacks),
+        log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_checkpointing=False,
@@ -141,17 +141,19 @@ def describe_stop(stopped: TrainingStopped, *, command: str) -> str:
 
 
 def quieten(log: Path | None) -> None:
-    """Sends warnings and log lines of the libraries to a file instead of the console; None drops only the chatter."""
+    """Sends warnings and log lines of the libraries to a file instead of the console; None drops them."""
     logging.captureWarnings(True)
     handler: logging.Handler = logging.FileHandler(log, encoding="utf-8") if log else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "py.warnings", "torch", "timm", "open_clip"):
+    handler.set_name("rewardkit")
+    # Lightning and torch attach handlers of their own to these, which would write to the console.
+    for name in ("", "lightning", "lightning.pytorch", "lightning.fabric", "py.warnings", "torch"):
         logger = logging.getLogger(name)
+        for old in logger.handlers:
+            if old.get_name() == "rewardkit":
+                old.close()
         logger.handlers = [handler]
         logger.propagate = False
-    root = logging.getLogger()
-    root.handlers = [handler]
-    warnings.simplefilter("default")
 
 
 def set_threads(threads: int | None) -> None:

@@ -71,7 +71,13 @@ def test_lists_maps_and_names_of_digits() -> None:
             Layer(
                 COMMAND_LINE,
                 parse_overrides(
-                    ["data.train=a, b", "data.dimension_map={x: y, z: null}", "run.name=12", "data.val=[c]", "trainer.devices=2"]
+                    [
+                        "data.train=a, b",
+                        "data.dimension_map={x: y, z: null}",
+                        "run.name=12",
+                        "data.val=[c]",
+                        "trainer.devices=2",
+                    ]
                 ),
             )
         ],
@@ -106,7 +112,8 @@ def test_arguments_that_are_no_override() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1e-4", "1e-4"), ("2024-01-02", "2024-01-02"), ("a: b: c", "a: b: c"), ("null", None), ("[1, 2]", [1, 2])]
+    ("text", "value"),
+    [("1e-4", "1e-4"), ("2024-01-02", "2024-01-02"), ("a: b: c", "a: b: c"), ("null", None), ("[1, 2]", [1, 2])],
 )
 def test_values_are_yaml_or_text(text: str, value: object) -> None:
     assert parse_value(text) == value

@@ -28,7 +28,9 @@ def test_every_shipped_recipe_composes_at_every_scale() -> None:
 
 
 def test_scale_wins_over_recipe_and_command_line_over_both(tmp_path: Path) -> None:
-    name = write(tmp_path, "optim: {lr: 1.0, eps: 1.0}\nscales:\n  demo: {optim: {lr: 2.0}}\n  big: {optim: {lr: 3.0}}\n")
+    name = write(
+        tmp_path, "optim: {lr: 1.0, eps: 1.0}\nscales:\n  demo: {optim: {lr: 2.0}}\n  big: {optim: {lr: 3.0}}\n"
+    )
     composed = compose_fit({"recipe": name, "scale": "big", "optim.eps": 5})
     assert (composed.options.optim.lr, composed.options.optim.eps) == (3.0, 5.0)
     assert composed.origins["optim.lr"] == f"scale big of {name}"

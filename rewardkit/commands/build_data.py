@@ -1,0 +1,95 @@
+"""From the options of ``fit`` to the data module; draws the embedded dataset on first use, and says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from rewardkit.commands.build import uses_captions
+from rewardkit.config.schema import CacheOptions, EmbeddedOptions, FitOptions
+from rewardkit.data.cache import cache_root
+from rewardkit.data.datamodule import PreferenceData
+from rewardkit.data.demo_shards import demo_shards
+from rewardkit.data.sources import Source
+
+if TYPE_CHECKING:
+    from rewardkit.engine.run_directory import Opened
+    from rewardkit.models.clip import CLIPReward
+
+EMBEDDED = "embedded"
+
+
+def build_data(
+    options: FitOptions, model: CLIPReward, *, ranks: int, errors_path: Path | None, console: Console
+) -> PreferenceData:
+    """The training and validation data that the options name, as the model needs them."""
+    data = options.data
+    return PreferenceData(
+        train=sources(data.train, "train", data.embedded, options.cache, console),
+        val=sources(data.val, "val", data.embedded, options.cache, console),
+        transform=model.transform,
+        tokenizer=model.tokenizer,
+        dimensions=model.dimensions,
+        dimension_map=data.dimension_map,
+        batch_groups=data.batch_groups,
+        micro_groups=data.micro_groups,
+        ranks=ranks,
+        workers=data.workers,
+        pairing=data.pairing,
+        seed=options.seed,
+        captions=uses_captions(options),
+        max_bad_fraction=data.max_bad_fraction,
+        errors_path=errors_path,
+        allow_overlap=data.allow_overlap,
+    )
+
+
+def sources(
+    names: Sequence[str], split: str, embedded: EmbeddedOptions, cache: CacheOptions, console: Console
+) -> list[Source]:
+    """Sources by folder; ``embedded`` is drawn into the cache where it is not there yet."""
+    found = []
+    for name in names:
+        if name != EMBEDDED:
+            found.append(Source(name))
+            continue
+        folder = demo_shards(
+            cache_root(cache.dir),
+            groups=embedded.train_groups if split == "train" else embedded.val_groups,
+            seed=embedded.seed,
+            split=split,  # type: ignore[arg-type]
+            max_gb=cache.max_gb,
+            console=console,
+        )
+        found.append(Source(str(folder), name=EMBEDDED))
+    return found
+
+
+def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opened: Opened, console: Console) -> None:
+    """Says what is about to be trained, on what, and where it goes."""
+    assert data.schedule is not None and data.train_data is not None
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    every = sum(p.numel() for p in model.parameters())
+    if options.scale == "demo" and EMBEDDED in options.data.train:
+        console.print(
+            "scale=demo: a small CLIP from scratch on the embedded dataset of drawn pictures and simulated votes. "
+            "It shows every part at work; it judges no real images. scale=paper is the published set-up.",
+            highlight=False,
+        )
+    lines = [
+        f"model   {model.architecture.name}, {every / 1e6:.1f} M parameters, {trained / 1e6:.1f} M trained, judges "
+        f"{', '.join(model.dimensions)}",
+        f"data    {len(data.train_data)} groups to train on, {sum(map(len, data.val_data))} held out "
+        f"({', '.join(data.val_names)})",
+        f"steps   {options.trainer.max_steps} of {options.data.batch_groups} "
+        f"{'comparisons' if options.data.pairing == 'pairs' else 'groups'}, "
+        f"{options.trainer.max_steps / data.schedule.steps_per_epoch:.1f} epochs",
+        f"run     {opened.layout.root}" + (f", continued from step {opened.step}" if opened.step else ""),
+    ]
+    cut = getattr(data, "truncated_share", lambda x: 0)(model.tokenizer.context_length)
+    if cut > 0:
+        lines.append(f"note    {cut:.1%} of the prompts are longer than {model.tokenizer.context_length} tokens; cut off")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -1,0 +1,185 @@
+"""``fit`` end to end on a tiny tower: files, summary, resume bit for bit, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import rewardkit
+from rewardkit import cli
+from rewardkit.config.layout import RunLayout
+from rewardkit.engine.loggers import read_metrics
+
+
+def fit(arguments: list[str], *more: str) -> int:
+    return cli.run(["fit", *arguments, *more])
+
+
+def layout(arguments: list[str], name: str) -> RunLayout:
+    (runs,) = (a.partition("=")[2] for a in arguments if a.startswith("run.dir="))
+    return RunLayout(Path(runs) / "hpsv2" / name)
+
+
+def final_state(run: RunLayout) -> dict[str, object]:
+    return torch.load(run.last_checkpoint, weights_only=True)
+
+
+def assert_same_training(a: RunLayout, b: RunLayout) -> None:
+    """Weights, optimiser, logged losses and accuracies, and predictions are equal, bit for bit."""
+    first, second = final_state(a), final_state(b)
+    assert first["global_step"] == second["global_step"]
+    assert first["state_dict"].keys() == second["state_dict"].keys()
+    for name, tensor in first["state_dict"].items():
+        assert torch.equal(tensor, second["state_dict"][name]), name
+    for mine, theirs in zip(
+        first["optimizer_states"][0]["state"].values(), second["optimizer_states"][0]["state"].values(), strict=True
+    ):
+        assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+    kept = [[r for r in read_metrics(x.metrics) if "throughput" not in r[1]] for x in (a, b)]
+    assert kept[0] == kept[1]
+    names = sorted(p.name for p in a.predictions.iterdir())
+    assert names == sorted(p.name for p in b.predictions.iterdir()) and names
+    for name in names:
+        assert (a.predictions / name).read_bytes() == (b.predictions / name).read_bytes(), name
+    assert (a.bundle / "model.safetensors").read_bytes() == (b.bundle / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def whole_run(tiny_fit: list[str]) -> RunLayout:
+    assert fit(tiny_fit, "run.name=whole") == 0
+    return layout(tiny_fit, "whole")
+
+
+def test_a_run_leaves_what_it_promises(tiny_fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(tiny_fit, "run.name=a") == 0
+    run = layout(tiny_fit, "a")
+    for path in (run.config, run.overrides, run.environment, run.metrics, run.last_checkpoint, run.report, run.summary):
+        assert path.is_file(), path
+    assert (run.checkpoints / "best.ckpt").is_file() and any(run.tensorboard.iterdir())
+    tables = {p.name for p in run.predictions.glob("*.parquet")}
+    assert len(tables) == 4  # two validations, each with its labels
+    printed = capsys.readouterr()
+    for words in ("prompt_following", "chance", str(run.report), str(run.bundle), "95 %"):
+        assert words in printed.out.replace("\n", ""), words
+    assert "Warning" not in printed.out + printed.err and "warning" not in printed.err
+    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    assert summary["validations"] == 2 and summary["accuracies"]["overall"]["n_comparisons"] > 0
+    names = {name for _, name, _ in read_metrics(run.metrics)}
+    assert {"train/loss", "train/lr", "train/gradient_norm", "val/strict_micro/overall"} <= names
+    assert {"train/throughput/comparisons_per_s", "train/throughput/data_wait_s"} <= names
+
+
+def test_the_bundle_scores_as_the_run_did(whole_run: RunLayout, demo_folders: tuple[Path, Path]) -> None:
+    from rewardkit.data.index import ShardIndex
+    from rewardkit.data.predictions import read_predictions
+
+    summary = whole_run.read_summary()
+    (table,) = (p for p in whole_run.predictions.glob(f"{summary['step']:08d}-*.parquet") if "labels" not in p.name)
+    scores = read_predictions(table).scores
+    model = rewardkit.load(whole_run.bundle)
+    sample = ShardIndex.open(demo_folders[1]).sample(2)
+    ours = model.score(sample.images, sample.group.prompt, output="logit")
+    theirs = scores[scores["key"] == sample.key].pivot(index="candidate", columns="dimension", values="score")
+    expected = torch.tensor(theirs[list(model.dimensions)].to_numpy())
+    torch.testing.assert_close(ours, expected, rtol=0, atol=2e-5)
+    assert torch.equal(ours, model.score(sample.images, sample.group.prompt, output="logit"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stopped_and_resumed_is_uninterrupted(tiny_fit: list[str], whole_run: RunLayout, workers: int) -> None:
+    # Step 3 is in the middle of an epoch (6 steps), and between two validations.
+    tiny_fit = [f"data.workers={workers}" if a.startswith("data.workers") else a for a in tiny_fit]
+    more = ["run.name=parts"]
+    assert fit(tiny_fit, *more, "trainer.stop_after=3") == 0
+    assert not layout(tiny_fit, "parts").is_finished
+    assert fit(tiny_fit, *more, "trainer.stop_after=4", "resume=auto") == 0
+    assert fit(tiny_fit, *more, "resume=auto") == 0
+    assert_same_training(whole_run, layout(tiny_fit, "parts"))
+
+
+def test_resume_by_path_needs_nothing_else(tiny_fit: list[str], whole_run: RunLayout) -> None:
+    assert fit(tiny_fit, "run.name=parts", "trainer.stop_after=7") == 0
+    run = layout(tiny_fit, "parts")
+    assert cli.run(["fit", f"resume={run.root}"]) == 0
+    assert_same_training(whole_run, run)
+
+
+def test_a_finished_run_is_left_alone(
+    tiny_fit: list[str], whole_run: RunLayout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = whole_run.last_checkpoint.stat().st_mtime_ns
+    assert fit(tiny_fit, "run.name=whole", "resume=auto") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert whole_run.last_checkpoint.stat().st_mtime_ns == before
+
+
+def test_refusals(tiny_fit: list[str], whole_run: RunLayout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(tiny_fit, "run.name=whole") == 2
+    assert "exists already" in capsys.readouterr().err
+    changed = [a for a in tiny_fit if not a.startswith("optim.lr=")]
+    assert fit(changed, "optim.lr=2e-3", "run.name=whole", "resume=auto") == 2
+    assert "optim.lr: 0.001 then, 0.002 now" in capsys.readouterr().err
+
+
+def test_contradictions_are_told_at_once(tiny_fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [a for a in tiny_fit if not a.startswith(("optim.warmup", "trainer.validate_every", "data.val"))]
+    assert fit(kept, "optim.warmup_steps=8", "trainer.validate_every=3", "data.val=[]", "optim.betas=[1]") == 2
+    error = capsys.readouterr().err
+    assert "4 mistakes" in error and "trainer.validate_every=2" in error
+
+
+def test_dry_run_writes_nothing(tiny_fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(tiny_fit, "dry_run=true") == 0
+    printed = capsys.readouterr().out
+    for words in ("image tower", "pixels", "[8, 3, 32, 32]", "8 steps of 4 groups", "GB", "towers/decayed"):
+        assert words in printed, words
+    assert not layout(tiny_fit, "x").root.parent.exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_says_how_to_resume(tiny_fit: list[str], whole_run: RunLayout) -> None:
+    code, output = _run_and_signal(tiny_fit, "interrupted", signal.SIGINT, steps_before=1)
+    assert code == 130, output
+    assert "continue with: python -m rewardkit fit resume=" in output and "Traceback" not in output
+    assert cli.run(["fit", f"resume={layout(tiny_fit, 'interrupted').root}"]) == 0
+    assert_same_training(whole_run, layout(tiny_fit, "interrupted"))
+
+
+@pytest.mark.slow
+def test_a_preemption_signal_saves_and_asks_to_be_requeued(tiny_fit: list[str]) -> None:
+    code, output = _run_and_signal(tiny_fit, "preempted", signal.SIGTERM, steps_before=1)
+    assert code == 75, output
+    assert layout(tiny_fit, "preempted").last_checkpoint.is_file()
+
+
+@pytest.mark.slow
+def test_killed_at_a_random_moment_and_resumed(tiny_fit: list[str], whole_run: RunLayout) -> None:
+    steps = random.SystemRandom().randint(0, 6)
+    _run_and_signal(tiny_fit, "killed", signal.SIGKILL, steps_before=steps)
+    assert fit(tiny_fit, "run.name=killed", "resume=auto") == 0, f"killed after {steps} logged steps"
+    assert_same_training(whole_run, layout(tiny_fit, "killed"))
+
+
+def _run_and_signal(arguments: list[str], name: str, number: signal.Signals, *, steps_before: int) -> tuple[int, str]:
+    """Starts a run in a process of its own and sends it a signal once so many steps have been logged."""
+    run = layout(arguments, name)
+    command = [sys.executable, "-m", "rewardkit", "fit", *arguments, f"run.name={name}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        logged = run.metrics.is_file() and run.metrics.read_text(encoding="utf-8").count("train/lr")
+        if logged is not False and logged >= steps_before:
+            process.send_signal(number)
+            break
+        time.sleep(0.005)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
