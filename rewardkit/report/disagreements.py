@@ -1,0 +1,159 @@
+"""Where the model is most sure and people say the opposite, with the pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from rewardkit.data.images import decode_image
+from rewardkit.data.shards import Sample, read_sample
+from rewardkit.errors import RewardkitError
+from rewardkit.metrics.judged_pairs import FIRST, SECOND
+
+CLEAR = 2 / 3
+"""A verdict is clear where the preferred candidate has at least this share of all votes."""
+
+_SIDE = 256
+_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One candidate of a disagreement; ``picture`` is a data URI, or None where the image could not be read."""
+
+    candidate: int
+    generator: str | None
+    score: float
+    votes: float
+    picture: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A comparison that the model orders against people's clear verdict.
+
+    Attributes:
+        preferred: The candidate that people preferred; it has the lower score.
+        other: The other.
+        ties: Votes for a tie.
+        margin: Score of ``other`` minus score of ``preferred``.
+    """
+
+    dimension: str
+    prompt: str
+    source: str
+    key: str
+    tags: dict[str, str]
+    preferred: Side
+    other: Side
+    ties: float
+    margin: float
+
+
+class Thumbnails:
+    """Reads candidates' pictures out of shards, as small JPEGs in data URIs, up to a total size.
+
+    Args:
+        folders: Folders of shards to look in.
+        max_bytes: No more pictures are given once they come to this many characters.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, max_bytes: int = 1_800_000) -> None:
+        self.folders = list(folders)
+        self.left = max_bytes
+        self.missing = 0
+        self._made: dict[tuple[object, ...], str | None] = {}
+
+    def picture(self, row: pd.Series) -> str | None:
+        """The picture of one row of the predictions' scores."""
+        name = (row["shard"], row["offset"], row["key"], row["candidate"])
+        if name not in self._made:
+            made = self._make(row) if self.left > 0 else None
+            self._made[name] = made
+            self.left -= len(made or "")
+            self.missing += made is None
+        return self._made[name]
+
+    def _make(self, row: pd.Series) -> str | None:
+        sample = self._sample(row)
+        candidate = int(row["candidate"])
+        if sample is None or candidate >= len(sample.images):
+            return None
+        try:
+            pixels = decode_image(sample.images[candidate])  # uint8 [3, h, w]
+        except RewardkitError:
+            return None  # a broken image stands in data_errors.jsonl
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        image.thumbnail((_SIDE, _SIDE))
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=_QUALITY, optimize=True)
+        return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+    def _sample(self, row: pd.Series) -> Sample | None:
+        """The sample, from the folder whose shard holds that key at that place."""
+        if not isinstance(row["shard"], str) or pd.isna(row["offset"]) or pd.isna(row["length"]):
+            return None
+        for folder in self.folders:
+            path = folder / row["shard"]
+            if not path.is_file():
+                continue
+            try:
+                sample = read_sample(path, int(row["offset"]), int(row["length"]))
+            except RewardkitError:
+                continue  # another set's shard of the same name, or one that has changed
+            if sample.key == row["key"]:
+                return sample
+        return None
+
+
+def worst_disagreements(
+    pairs: pd.DataFrame, scores: pd.DataFrame, dimension: str, *, count: int, thumbnails: Thumbnails
+) -> list[Disagreement]:
+    """The comparisons with the largest margin on the wrong side of a clear verdict, one of each group at most.
+
+    Args:
+        pairs: From ``judged_pairs``.
+        scores: The predictions' scores.
+        dimension: Of the comparisons.
+        count: How many at most.
+        thumbnails: Where pictures come from.
+    """
+    part = pairs[(pairs["dimension"] == dimension) & pairs["verdict"].isin([FIRST, SECOND])]
+    votes = part[["votes_first", "votes_tie", "votes_second"]]
+    clear = votes[["votes_first", "votes_second"]].max(axis=1) >= CLEAR * votes.sum(axis=1) - 1e-9
+    margin = (part["score_second"] - part["score_first"]) * part["verdict"]
+    wrong = part.assign(margin=margin)[clear & (margin > 0)]
+    worst = wrong.sort_values("margin", ascending=False, kind="stable").drop_duplicates("group").head(count)
+    of_dimension = scores[scores["dimension"] == dimension].set_index(["group", "candidate"])
+    return [_disagreement(row, of_dimension, thumbnails) for _, row in worst.iterrows()]
+
+
+def _disagreement(row: pd.Series, scores: pd.DataFrame, thumbnails: Thumbnails) -> Disagreement:
+    def side(name: str) -> Side:
+        candidate = int(row[name])
+        found = scores.loc[(row["group"], candidate)].copy()
+        found["candidate"] = candidate
+        generator = found["generator"] if isinstance(found["generator"], str) else None
+        votes = float(row[f"votes_{name}"])
+        return Side(candidate, generator, float(found["score"]), votes, thumbnails.picture(found))
+
+    names = ("first", "second") if row["verdict"] == FIRST else ("second", "first")
+    preferred, other = side(names[0]), side(names[1])
+    return Disagreement(
+        dimension=str(row["dimension"]),
+        prompt=str(scores.loc[(row["group"], preferred.candidate), "prompt"]),
+        source=str(row["source"]),
+        key=str(row["key"]),
+        tags={str(kind): str(value) for kind, value in json.loads(row["tags"] or "{}").items()},
+        preferred=preferred,
+        other=other,
+        ties=float(row["votes_tie"]),
+        margin=float(row["margin"]),
+    )

@@ -1,0 +1,129 @@
+"""The report's charts with their titles, legends and notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from rewardkit.report.charts import COLOURS, SMALL, WIDE, Line, histogram, line_chart, margin_histogram
+from rewardkit.report.evaluation import Evaluation, margins
+from rewardkit.report.scales import number
+
+MAX_OTHER_CURVES = 24
+"""Curves of other metrics that a page shows."""
+
+Curve = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One chart.
+
+    Attributes:
+        svg: Empty where there is nothing to draw.
+        legend: (CSS classes of the line, label); empty for a single line.
+        note: What the chart does not show.
+        main: Whether it stands in the page's first rank.
+    """
+
+    title: str
+    svg: Markup
+    legend: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+    main: bool = True
+
+
+def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
+    """Loss, validation accuracies, learning rate, throughput, and every other metric that was logged."""
+    left = dict(curves)
+    figures = [
+        _figure("Loss", "loss", _take(left, "train/loss", "train/loss/"), {"train/loss": "total"}, "train/loss/")
+    ]
+    protocols = sorted({name.split("/")[1] for name in left if name.startswith("val/") and name.count("/") == 2})
+    for protocol in protocols:
+        taken = _take(left, "", f"val/{protocol}/")
+        title = f"Held-out accuracy ({protocol})"
+        figures.append(_figure(title, "accuracy", taken, {}, f"val/{protocol}/", reference={"chance": 0.5}))
+    figures.append(_figure("Learning rate", "learning rate", _take(left, "train/lr", ""), {}, "train/"))
+    labels = {"train/throughput/images_per_s": "images", "train/throughput/comparisons_per_s": "comparisons"}
+    speed: dict[str, Curve] = {name: left.pop(name) for name in labels if name in left}
+    figures.append(_figure("Throughput", "per second", speed, labels, ""))
+    for name in sorted(left)[:MAX_OTHER_CURVES]:
+        figures.append(_figure(name, name.rsplit("/", 1)[-1].replace("_", " "), {name: left[name]}, {}, "", main=False))
+    return [figure for figure in figures if figure.svg or figure.note]
+
+
+def score_figures(evaluation: Evaluation) -> list[Figure]:
+    """A histogram of the scores of each dimension."""
+    if evaluation.predictions is None:
+        return []
+    scores = evaluation.predictions.scores
+    found = []
+    for row in evaluation.rows:
+        values = scores.loc[scores["dimension"] == row.name, "score"].dropna().to_numpy(float)
+        note = "no scores"
+        if len(values):
+            note = f"mean {number(float(values.mean()))}, standard deviation {number(float(values.std()))}"
+        found.append(Figure(row.name, histogram(values, x_label="score"), note=note))
+    return found
+
+
+def margin_figures(evaluation: Evaluation) -> list[Figure]:
+    """Score margins of the preferred candidates, right and wrong, of each dimension."""
+    if evaluation.pairs is None:
+        return []
+    found = []
+    for row in evaluation.rows:
+        values = margins(evaluation.pairs, row.name)
+        if len(values):
+            note = f"{int((values > 0).sum()):,} right, {int((values < 0).sum()):,} wrong"
+            equal = int((values == 0).sum())
+            note += f", {equal:,} equal scores" if equal else ""
+            found.append(Figure(row.name, margin_histogram(values, x_label="margin"), note=note))
+    return found
+
+
+def _take(curves: dict[str, Curve], name: str, prefix: str) -> dict[str, Curve]:
+    """Removes the curves of that name or prefix, and gives them in the order in which they were first logged."""
+    names = [n for n in curves if n == name or (prefix and n.startswith(prefix))]
+    return {n: curves.pop(n) for n in names}
+
+
+def _figure(
+    title: str,
+    y_label: str,
+    curves: Mapping[str, Curve],
+    labels: Mapping[str, str],
+    prefix: str,
+    *,
+    reference: Mapping[str, float] | None = None,
+    main: bool = True,
+) -> Figure:
+    lines = [Line(labels.get(name, name.removeprefix(prefix)), points) for name, points in curves.items()]
+    legend = tuple((line_classes(n), line.label) for n, line in enumerate(lines)) if len(lines) > 1 else ()
+    note = "; ".join(text for text in (_not_finite(line) for line in lines) if text)
+    return Figure(
+        title,
+        line_chart(lines, y_label=y_label, reference=reference, width=WIDE if main else SMALL),
+        legend,
+        note,
+        main,
+    )
+
+
+def line_classes(n: int) -> str:
+    """CSS classes of the n-th line of a chart."""
+    return f"c{n % COLOURS}" + (" dashed" if n >= COLOURS else "")
+
+
+def _not_finite(line: Line) -> str:
+    """Which values a curve cannot show."""
+    steps = [step for step, value in line.points if not math.isfinite(value)]
+    if not steps:
+        return ""
+    times = "once" if len(steps) == 1 else f"at {len(steps):,} logged steps"
+    return f"{line.label} was not finite {times}, first at step {int(np.min(steps)):,}"

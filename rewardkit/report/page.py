@@ -1,0 +1,274 @@
+"""Writes a run's report.html: one file that needs nothing else, readable in light and dark, on a phone and on paper."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import rewardkit
+from rewardkit.config.help import show_value
+from rewardkit.config.layout import RunLayout
+from rewardkit.config.options import leaves
+from rewardkit.config.schema import FitOptions
+from rewardkit.errors import UserError
+from rewardkit.report.against import Gain, compare_evaluations
+from rewardkit.report.charts import interval_bar, interval_scale, mark_shape, share_axis
+from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
+from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluation_of_summary
+from rewardkit.report.figures import curve_figures, margin_figures, score_figures
+from rewardkit.report.run_files import Option, RunFiles, read_run, read_tables
+from rewardkit.report.scales import Axis, number
+
+DEFAULT_PROTOCOL = "strict_micro"
+"""The rule for a run that names none."""
+
+DISAGREEMENTS = 6
+"""Shown of the headline dimension; of the others, ``OTHER_DISAGREEMENTS`` each."""
+OTHER_DISAGREEMENTS = 2
+
+_PART_TITLES = {"source": "Source", "tag": "Tag", "generator": "Generator", "generator_pair": "Pair of generators"}
+_LISTED_ERRORS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PartTable:
+    """The parts of one kind, for one dimension."""
+
+    title: str
+    dimension: str
+    rows: tuple[Row, ...]
+    left_out: int
+
+
+def write_report(run: RunLayout, *, against: RunLayout | None = None, folders: Sequence[Path] = ()) -> Path:
+    """Writes ``report.html`` of a run, finished or not, and replaces an older one.
+
+    Args:
+        run: The run.
+        against: Another run, compared on the same validation data.
+        folders: Folders of the validation shards, where the pictures are taken from.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: A folder is no run, or the two runs have nothing in common.
+        DataError: A file of the run is damaged.
+    """
+    files = read_run(run)
+    evaluation = evaluate_run(files)
+    gains: list[Gain] = []
+    other = ""
+    if against is not None:
+        their_files = read_run(against)
+        other = their_files.name
+        theirs = evaluate_run(their_files, protocol=evaluation.protocol if evaluation else None)
+        if evaluation is None or theirs is None:
+            raise UserError(f"against={against.root}: one of the two runs has no validation yet")
+        gains = compare_evaluations(evaluation, theirs, name=str(against.root))
+    page = render(files, evaluation, thumbnails=Thumbnails(folders), gains=gains, other=other)
+    scratch = run.report.with_name(f".{run.report.name}.tmp")
+    try:
+        scratch.write_text(page, encoding="utf-8", errors="replace")
+        os.replace(scratch, run.report)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return run.report
+
+
+def evaluate_run(files: RunFiles, *, protocol: str | None = None) -> Evaluation | None:
+    """The accuracies of a run; None before its first validation.
+
+    Args:
+        files: The run.
+        protocol: Name of the rule. Default: the run's own.
+    """
+    summary = files.summary or {}
+    own = str(summary.get("protocol") or files.option("evaluation.protocol") or DEFAULT_PROTOCOL)
+    rule = protocol or own
+    said = summary if rule == own else {}
+    table = read_tables(files)
+    if table is None:
+        return evaluation_of_summary(said)
+    step, predictions = table
+    if not len(predictions.scores):
+        return evaluation_of_summary(said)
+    return evaluate(predictions, rule, step=step, summary=said if summary.get("step") in (None, step) else {})
+
+
+def render(
+    files: RunFiles, evaluation: Evaluation | None, *, thumbnails: Thumbnails, gains: Sequence[Gain], other: str
+) -> str:
+    """The page as HTML. Everything that came from a file is escaped by the template."""
+    disagreements = _disagreements(evaluation, thumbnails)
+    rows = evaluation.rows if evaluation else ()
+    axis = share_axis(
+        value for row in rows for value in (row.value, row.low, row.high, row.reachable, *row.baselines.values())
+    )
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=files,
+            version=rewardkit.__version__,
+            evaluation=evaluation,
+            headline=evaluation.headline if evaluation else None,
+            selection=describe_selection(files, evaluation),
+            axis=axis,
+            curves=curve_figures(files.curves),
+            scores=score_figures(evaluation) if evaluation else [],
+            margins=margin_figures(evaluation) if evaluation else [],
+            parts=_part_tables(evaluation) if evaluation else [],
+            disagreements=disagreements,
+            missing_pictures=thumbnails.missing,
+            gains=gains,
+            other=other,
+            changed=changed_options(files.options),
+            environment=_environment_lines(files.environment),
+            listed_errors=files.bad_samples[:_LISTED_ERRORS],
+            reproduce=reproduce(files),
+        )
+    )
+
+
+def describe_selection(files: RunFiles, evaluation: Evaluation | None) -> str:
+    """Which weights the page is about, and how they were chosen."""
+    if evaluation is None:
+        return ""
+    step = f"step {evaluation.step:,}" if evaluation.step is not None else "a step that was not written down"
+    if files.summary is None:
+        return f"Weights of {step}, the latest validation of a run that is not finished."
+    validations = files.summary.get("validations")
+    count = len(validations) if isinstance(validations, list | dict) else validations
+    if not isinstance(count, int) or count < 1:
+        return f"Weights of {step}."
+    if count == 1:
+        return f"Weights of {step}, the only validation."
+    chosen = files.option("callbacks.best_bundle.dimension", "null")
+    if chosen == "null":
+        chosen = "overall" if any(row.name == "overall" for row in evaluation.rows) else "mean"
+    return (
+        f"Weights of {step}, the best of {count} validations by {chosen} accuracy. They were chosen on these same "
+        "comparisons, so the figures are slightly optimistic."
+    )
+
+
+def changed_options(options: Sequence[Option]) -> list[Option]:
+    """The options that are not the schema's defaults, with where they were set."""
+    defaults = {leaf.key: show_value(leaf.default) for leaf in leaves(FitOptions)}
+    home = str(Path.home())
+    return [
+        Option(option.key, option.value.replace(home, "~") if len(home) > 1 else option.value, option.origin)
+        for option in options
+        if (option.origin != "default" if option.origin else defaults.get(option.key) != option.value)
+    ]
+
+
+def reproduce(files: RunFiles) -> list[str]:
+    """Shell lines that run the same again."""
+    revision = str(files.environment.get("git_revision") or "")
+    lines = []
+    if revision:
+        lines.append(f"git checkout {shlex.quote(revision.removesuffix('+changes'))}")
+    lines += ['pip install -e "."', files.command]
+    return lines
+
+
+def _disagreements(evaluation: Evaluation | None, thumbnails: Thumbnails) -> list[tuple[str, list[Disagreement]]]:
+    """Dimension to its worst disagreements, the headline dimension first."""
+    if evaluation is None or evaluation.pairs is None or evaluation.predictions is None:
+        return []
+    first = evaluation.headline.name if evaluation.headline else ""
+    names = sorted((row.name for row in evaluation.rows), key=lambda name: name != first)
+    found = []
+    for name in names:
+        count = DISAGREEMENTS if name == first else OTHER_DISAGREEMENTS
+        worst = worst_disagreements(
+            evaluation.pairs, evaluation.predictions.scores, name, count=count, thumbnails=thumbnails
+        )
+        if worst:
+            found.append((name, worst))
+    return found
+
+
+def _part_tables(evaluation: Evaluation) -> list[tuple[str, list[PartTable]]]:
+    """Dimension to its tables of parts, the headline dimension first; kinds with a single part say nothing new."""
+    first = evaluation.headline.name if evaluation.headline else ""
+    found = []
+    for name in sorted((row.name for row in evaluation.rows), key=lambda name: name != first):
+        tables = []
+        for kind, title in _PART_TITLES.items():
+            rows = evaluation.parts.get(kind, {}).get(name, ())
+            if len(rows) > 1:
+                tables.append(PartTable(title, name, rows, evaluation.left_out.get((kind, name), 0)))
+        if tables:
+            found.append((name, tables))
+    return found
+
+
+def _environment_lines(environment: dict[str, Any] | Any) -> list[tuple[str, str]]:
+    """The environment as names and texts."""
+    lines = []
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            lines += [(str(inner), str(text)) for inner, text in value.items()]
+        elif isinstance(value, list | tuple):
+            lines.append((str(name).replace("_", " "), ", ".join(map(str, value)) or "none"))
+        else:
+            lines.append((str(name).replace("_", " "), "none" if value is None else str(value)))
+    return lines
+
+
+def _environment() -> jinja2.Environment:
+    """Jinja with everything escaped and no undefined names."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rewardkit.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"share": _share, "signed": _signed, "count": _count, "minutes": _minutes, "plain": _plain}
+    environment.globals |= {
+        "bar": _row_bar,
+        "scale": interval_scale,
+        "shape": mark_shape,
+    }
+    return environment
+
+
+def _row_bar(row: Row, axis: Axis, *, marks: bool, width: int) -> Markup:
+    """The interval bar of a row, with its reference marks or with chance alone."""
+    beside = {**row.baselines, "reachable": row.reachable} if marks else {"chance": 0.5}
+    return interval_bar(row.value, row.low, row.high, axis=axis, marks=beside, width=width)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _plain(value: float) -> str:
+    """A score or a number of votes."""
+    return number(value)
