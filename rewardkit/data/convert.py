@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,8 +93,8 @@ def convert(
         src: What the format reads.
         out: Folder to make; appears only when all is written.
         options: An instance of the format's options; None takes its defaults.
-        name: Start of the shards' file names; the folder's name where None.
-        source: Name under which evaluations list the data; ``name`` where None.
+        name: Start of the shards' file names; where None, the folder's name made fit for a file name.
+        source: Name under which evaluations list the data; where None, ``name`` or else the folder's name.
         shard_groups: Most groups in a shard.
         shard_bytes: Size at which a shard is closed.
         max_candidates: Larger groups are split (``split_large``).
@@ -112,12 +113,14 @@ def convert(
     done = Converted()
     asked = options if options is not None else reader.options()
     groups = reader.read(src, asked, done.notes)
-    name = name or out.resolve().name
+    folder_name = out.resolve().name
+    source = source or name or folder_name
+    name = name or re.sub(r"[^A-Za-z0-9_-]+", "-", folder_name).strip("-")[:64] or "data"
     with new_folder(out) as folder:
         with ShardWriter(folder, name, max_groups=shard_groups, max_bytes=shard_bytes) as writer:
             prepared = _prepare_all(groups, decode=decode, max_side=max_side, workers=workers)
             for group, made in _without_bad(prepared, done, out):
-                _write(group, made, writer, done, max_candidates, source or name)
+                _write(group, made, writer, done, max_candidates, source)
                 progress(done.read)
         _judge(done, out, max_bad_fraction)
         if done.bad:

@@ -244,7 +244,7 @@ def from_record(record: Mapping[str, Any]) -> Group:
         )
     except KeyError as error:
         raise RecordError(f"group {name!r}: the field {error.args[0]!r} is missing") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RecordError(f"group {name!r}: a field has the wrong type: {error}") from None
 
 

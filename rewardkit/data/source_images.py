@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ def read_source(image: Path | bytes) -> bytes:
         raise BadSample(f"there is no file {image}") from None
     except IsADirectoryError:
         raise BadSample(f"{image} is a folder") from None
+    except ValueError as error:  # a NUL in the name
+        raise BadSample(f"{str(image)!r} is not a file name: {error}") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise BadSample(f"{image} is not a file name: {error.strerror}") from None
+        raise
 
 
 def prepare_image(data: bytes, *, decode: bool, max_side: int | None = None) -> ShardImage:

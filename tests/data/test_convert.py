@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rewardkit.data.index import ShardIndex
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.convert import ERRORS_FILE, convert
 from rewardkit.data.formats.avt import AvtOptions
+from rewardkit.data.index import ShardIndex
 from rewardkit.data.shards import open_sample, scan_shard, shard_paths
 from rewardkit.errors import DataError, UserError
 
@@ -155,3 +155,20 @@ def test_the_real_hpd_group_reaches_the_shards(tmp_path):
     assert (done.written, done.candidates) == (1, 9)
     [sample] = samples(tmp_path / "out")
     assert len(sample.group.rankings) == 11
+
+
+def test_a_folder_name_that_shards_cannot_have(source, tmp_path):
+    convert("jsonl", source, tmp_path / "my data v1.2")
+    [path] = shard_paths(tmp_path / "my data v1.2")
+    assert path.name == "my-data-v1-2-000000.tar"
+    assert ShardIndex.open(path.parent).sources == {"my data v1.2": 30}
+
+
+def test_an_interruption_leaves_nothing_behind(source, tmp_path):
+    def interrupt(groups):
+        if groups == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert("jsonl", source, tmp_path / "out", progress=interrupt, shard_groups=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]

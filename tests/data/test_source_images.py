@@ -77,3 +77,9 @@ def test_a_missing_file_is_a_bad_sample(tmp_path):
     with pytest.raises(BadSample, match="is a folder"):
         read_source(tmp_path)
     assert read_source(b"x") == b"x"
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "x" * 5000])
+def test_names_that_no_file_can_have_are_bad_samples(tmp_path, name):
+    with pytest.raises(BadSample, match="is not a file name"):
+        read_source(tmp_path / name)

@@ -169,6 +169,8 @@ def _prompt_and_paths(row: Any, name: str, where: str) -> tuple[str, list[str]]:
     prompt, paths = row.get("prompt"), row.get(name)
     if not isinstance(prompt, str):
         raise UserError(f"{where}: prompt is {prompt!r}, not text")
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise UserError(f"{where}: prompt {prompt!r} holds half of a character; the text was cut in two")
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) and path for path in paths):
         raise UserError(f"{where}: {name} is {paths!r}; it must be a list of file names")
     if len(set(paths)) < len(paths):

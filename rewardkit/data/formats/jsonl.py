@@ -13,7 +13,7 @@ Paths are relative to the file. A line is read for what it says; nothing is gues
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -98,6 +98,10 @@ def _records(file: Path, mistakes: list[str]) -> Iterator[tuple[int, dict[str, A
                 if not text:
                     continue
                 record = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_double)
+                if "\\ud" in text.lower():
+                    json.dumps(record, ensure_ascii=False).encode()  # refuses half a pair of surrogates
+            except UnicodeEncodeError:
+                mistakes.append(f"{file}:{line}: a \\ud… escape is half of a character; the text was cut in two")
             except UnicodeDecodeError as error:
                 mistakes.append(f"{file}:{line}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
             except (ValueError, RecursionError) as error:
@@ -245,7 +249,8 @@ def _tags(value: Any) -> dict[str, str]:
 
 
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Whole numbers beyond float's range count as not finite.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         advice = ' (or "NA" where the question does not apply)' if name == "rating" else ""
         raise ValueError(f"{name} is {value!r}; it must be a number{advice}")
     return float(value)

@@ -277,3 +277,22 @@ def test_an_unknown_format_names_the_nearest_and_what_the_folder_looks_like(tmp_
     with pytest.raises(UserError, match=r"Did you mean 'jsonl'.* looks like format=jsonl"):
         find_format("json", tmp_path)
     assert find_format("avt", tmp_path).name == "avt"
+
+
+def test_hostile_lines_are_mistakes_not_crashes(tmp_path):
+    for line in (
+        "[" * 200_000,
+        '{"prompt": "p", "image": "a", "rating": 1' + "0" * 400 + "}",
+        '{"prompt": "p", "image": "a", "rating": 1e999}',
+        '{"prompt": "p \\ud800", "image": "a", "rating": 1}',
+        '{"id": "g", "prompt": "p", "candidates": 3}',
+        '{"id": "g", "prompt": "p", "candidates": [{"file": "a"}], "answers": [{"dimension": "d", "candidate": 0, '
+        '"value": 1' + "0" * 400 + "}]}",
+    ):
+        with pytest.raises(UserError, match=r"prefs.jsonl:1: "):
+            read("jsonl", jsonl(tmp_path, line))
+
+
+def test_whole_characters_written_as_escapes_are_read(tmp_path):
+    [(group, _)] = read("jsonl", jsonl(tmp_path, '{"prompt": "\\ud83e\\udd8a", "image": "a", "rating": 1}'))
+    assert group.prompt == "🦊"
