@@ -203,7 +203,13 @@ def _dimensions(found: Inspection) -> Table:
                 f"{scale.low:g} to {scale.high:g}" if scale else "-",
             )
         )
-    return Table("labels (ties: share of the votes; undecided: as many votes for one as for the other)", columns, rows)
+    # Columns that say nothing of this set are left out, so that the table fits a terminal.
+    said = [n for n in range(len(columns)) if n == 0 or any(row[n] not in ("0", "-") for row in rows)]
+    return Table(
+        "labels (ties: share of the votes; undecided: as many votes for one as for the other)",
+        [columns[n] for n in said],
+        [[row[n] for n in said] for row in rows],
+    )
 
 
 def _prompts(found: Inspection, context_length: int) -> Table:
