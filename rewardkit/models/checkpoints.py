@@ -13,6 +13,8 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -52,10 +54,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors and is not opened, because unpickling it could run code; "
-            f"save its state_dict as .safetensors. ({str(error).splitlines()[0]})"
+            f"save its state_dict as .safetensors. ({_first_line(error)})"
         ) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{path} cannot be read as weights: {_first_line(error)}") from None
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
@@ -128,9 +130,9 @@ def load_clip(towers: nn.Module, path: str | Path) -> None:
         UserError: There is no such file.
         CheckpointError: See ``read_weights`` and ``load_strictly``.
     """
-    state = open_clip.convert_state_dict(towers, read_weights(path))
+    state = convert_state_dict(towers, read_weights(path))
     if "positional_embedding" in state and hasattr(towers, "text"):
-        state = open_clip.convert_to_custom_text_state_dict(state)
+        state = convert_to_custom_text_state_dict(state)
     # Older transformers stored this counting row as if it were a weight.
     if "text.transformer.embeddings.position_ids" not in towers.state_dict():
         state.pop("text.transformer.embeddings.position_ids", None)
@@ -179,6 +181,10 @@ def _depth(state: Mapping[str, Tensor], prefix: str) -> int:
 
 def _shape(tensor: Tensor) -> str:
     return str(list(tensor.shape))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _listed(title: str, names: Iterable[str]) -> list[str]:

@@ -66,7 +66,7 @@ def read_tokenizer(architecture: Architecture) -> TextTokenizer:
             context_length=architecture.context_length,
         )
     try:
-        tokenizer = open_clip.HFTokenizer(
+        tokenizer = open_clip.tokenizer.HFTokenizer(
             source,
             context_length=architecture.context_length,
             tokenizer_mode=text.get("tokenizer_mode"),
