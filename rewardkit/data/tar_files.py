@@ -56,7 +56,7 @@ def tar_files(stream: BinaryIO, size: int, *, whole: bool) -> Iterator[tuple[str
             long_name = _pax_path(data) or long_name or ""
         elif info.type == tarfile.GNUTYPE_LONGNAME:
             long_name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
-        elif info.isreg():
+        elif info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
             yield long_name or info.name, begin, data, position
             long_name = None
         elif info.isdir() or info.type == tarfile.XGLTYPE:
