@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from rewardkit.config.layout import RunLayout
-
-_HEADER = ("step", "name", "value")
+from rewardkit.report.metrics_log import HEADER, read_metrics
 
 
 class MetricsCSV(Logger):
@@ -58,23 +56,13 @@ class MetricsCSV(Logger):
             csv.writer(file).writerows((step, name, f"{value:.9g}") for name, value in metrics.items())
 
 
-def read_metrics(path: Path) -> list[tuple[int, str, float]]:
-    """Every line of a metrics file: (step, name, value). A last line cut off by a kill is left out."""
-    rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.reader(file):
-            if len(row) == len(_HEADER) and tuple(row) != _HEADER:
-                rows.append((int(row[0]), row[1], float(row[2]) if row[2] else math.nan))
-    return rows
-
-
 def cut_back(path: Path, last_step: int) -> None:
     """Removes the lines of steps after ``last_step``, atomically; makes the file where there is none."""
     kept = [row for row in read_metrics(path) if row[0] <= last_step] if path.is_file() else []
     scratch = path.with_name(f"{path.name}.tmp")
     with scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(_HEADER)
+        writer.writerow(HEADER)
         writer.writerows((step, name, f"{value:.9g}") for step, name, value in kept)
     os.replace(scratch, path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewardkit.errors import DataError, UserError
@@ -19,31 +20,53 @@ class Gain:
     difference: Difference
 
 
-def compare_evaluations(ours: Evaluation, theirs: Evaluation, *, name: str) -> list[Gain]:
-    """Paired differences, on the dimensions that both runs have.
+def compare_evaluations(
+    ours: Sequence[Evaluation], theirs: Sequence[Evaluation], *, name: str
+) -> dict[str, list[Gain]]:
+    """Paired differences, on the validation sets and dimensions that both runs have.
 
     Args:
-        ours: Evaluation of the run that is reported.
-        theirs: Evaluation of the other.
+        ours: Evaluations of the run that is reported.
+        theirs: Evaluations of the other, under the same protocol.
         name: Of the other run, for messages.
 
+    Returns:
+        Name of the set to its gains.
+
     Raises:
-        UserError: One of them has no predictions, or they share no dimension or no comparison.
+        UserError: One of them has no predictions, or they have no comparison in common.
     """
+    for who, evaluations in (("the run", ours), ("the other run", theirs)):
+        if not any(evaluation.pairs is not None for evaluation in evaluations):
+            raise UserError(f"against={name}: {who} has no predictions table yet, so there is nothing to compare")
+    by_name = {evaluation.set: evaluation for evaluation in theirs}
+    found = {}
+    for evaluation in ours:
+        gains = _gains(evaluation, by_name[evaluation.set]) if evaluation.set in by_name else []
+        if gains:
+            found[evaluation.set] = gains
+    if not found:
+        raise UserError(
+            f"against={name}: the two runs have no comparison of the same dimension in common; runs are compared on "
+            "the same validation data"
+        )
+    return found
+
+
+def _gains(ours: Evaluation, theirs: Evaluation) -> list[Gain]:
+    """One set's differences; a dimension without a common comparison is left out."""
     if ours.pairs is None or theirs.pairs is None:
-        raise UserError(f"against={name}: both runs need a predictions table; one of them has none (no validation yet)")
+        return []
     rows = {row.name: row for row in theirs.rows}
-    shared = [row for row in ours.rows if row.name in rows]
     gains = []
-    for row in shared:
+    for row in ours.rows:
+        if row.name not in rows:
+            continue
         left = ours.pairs[ours.pairs["dimension"] == row.name]
         right = theirs.pairs[theirs.pairs["dimension"] == row.name]
         try:
             difference = paired_difference(left, right, ours.protocol)
         except DataError:
-            continue  # nothing in common on this dimension; said below where it is so on all
+            continue
         gains.append(Gain(row.name, row, rows[row.name], difference))
-    if not gains:
-        why = "they have no dimension in common" if not shared else "they have no comparison in common"
-        raise UserError(f"against={name}: {why}; two runs are compared on the same validation data")
     return gains

@@ -64,9 +64,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All accuracies of one validation.
+    """All accuracies of one validation of one set.
 
     Attributes:
+        set: Name of the validation set; "" where it is not known.
         protocol: The rule they were counted by.
         step: The optimiser step of the weights.
         rows: One for each dimension.
@@ -78,6 +79,7 @@ class Evaluation:
         too_many: Kinds of parts that are so many that none is listed.
     """
 
+    set: str
     protocol: str
     step: int | None
     rows: tuple[Row, ...]
@@ -96,15 +98,21 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Predictions, protocol: str, *, step: int | None = None, summary: Mapping[str, Any] | None = None
+    predictions: Predictions,
+    protocol: str,
+    *,
+    name: str = "",
+    step: int | None = None,
+    summary: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Evaluates a predictions table; what the run's summary says of the same dimension goes before.
 
     Args:
         predictions: The table.
         protocol: Name of the rule.
+        name: Of the validation set.
         step: The optimiser step of the weights.
-        summary: The run's summary.json.
+        summary: What summary.json says of this set.
     """
     finite = np.isfinite(predictions.scores["score"].to_numpy(float))
     if not finite.all():
@@ -115,6 +123,7 @@ def evaluate(
     too_many = _too_many(pairs)
     parts, left_out = _take_apart(pairs, protocol, [kind for kind in PARTS if kind not in too_many])
     return Evaluation(
+        set=name,
         protocol=protocol,
         step=step,
         rows=tuple(_with_summary(row, summary or {}) for row in rows),
@@ -154,12 +163,24 @@ def _too_many(pairs: pd.DataFrame) -> tuple[str, ...]:
     return tuple(kind for kind, is_so in found.items() if is_so)
 
 
-def evaluation_of_summary(summary: Mapping[str, Any]) -> Evaluation | None:
-    """What can be told of a run whose predictions are gone; None where the summary has no accuracies."""
-    accuracies = summary.get("accuracies") or {}
-    rows = tuple(_with_summary(Row(name), summary) for name in accuracies)
-    step = summary.get("step")
-    return Evaluation(str(summary.get("protocol", "")), step, rows) if rows else None
+def evaluations_of_summary(summary: Mapping[str, Any]) -> list[Evaluation]:
+    """What can be told of a run whose predictions are gone: one evaluation for each set with accuracies."""
+    found = []
+    for name in summary.get("sets") or [""]:
+        said = summary_of_set(summary, name)
+        rows = tuple(_with_summary(Row(dimension), said) for dimension in said.get("accuracies") or {})
+        if rows:
+            found.append(Evaluation(name, str(summary.get("protocol", "")), summary.get("step"), rows))
+    return found
+
+
+def summary_of_set(summary: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The part of summary.json about one validation set; the ceilings are those of the first."""
+    sets = summary.get("sets") or {}
+    if name not in sets:
+        return dict(summary) if not sets else {}
+    first = next(iter(sets)) == name
+    return {**sets[name], "ceilings": sets[name].get("ceilings") or (summary.get("ceilings") if first else None)}
 
 
 def margins(pairs: pd.DataFrame, dimension: str) -> np.ndarray[Any, np.dtype[np.float64]]:

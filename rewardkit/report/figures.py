@@ -43,11 +43,14 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     figures = [
         _figure("Loss", "loss", _take(left, "train/loss", "train/loss/"), {"train/loss": "total"}, "train/loss/")
     ]
-    protocols = sorted({name.split("/")[1] for name in left if name.startswith("val/") and name.count("/") == 2})
-    for protocol in protocols:
-        taken = _take(left, "", f"val/{protocol}/")
-        title = f"Held-out accuracy ({protocol})"
-        figures.append(_figure(title, "accuracy", taken, {}, f"val/{protocol}/", reference={"chance": 0.5}))
+    # val/PROTOCOL/DIMENSION, or val/SET/PROTOCOL/DIMENSION where there are several sets.
+    families = dict.fromkeys(
+        name.rpartition("/")[0] for name in left if name.startswith("val/") and name.count("/") > 1
+    )
+    for family in families:
+        title = f"Held-out accuracy ({', '.join(family.split('/')[1:])})"
+        taken = _take(left, "", f"{family}/")
+        figures.append(_figure(title, "accuracy", taken, {}, f"{family}/", reference={"chance": 0.5}))
     figures.append(_figure("Learning rate", "learning rate", _take(left, "train/lr", ""), {}, "train/"))
     labels = {"train/throughput/images_per_s": "images", "train/throughput/comparisons_per_s": "comparisons"}
     speed: dict[str, Curve] = {name: left.pop(name) for name in labels if name in left}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,11 @@ from rewardkit.config.help import show_value
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.options import leaves
 from rewardkit.config.schema import FitOptions
-from rewardkit.errors import UserError
 from rewardkit.report.against import Gain, compare_evaluations
 from rewardkit.report.charts import interval_bar, interval_scale, mark_shape, share_axis
 from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
-from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluation_of_summary
-from rewardkit.report.figures import curve_figures, margin_figures, score_figures
+from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluations_of_summary, summary_of_set
+from rewardkit.report.figures import Figure, curve_figures, margin_figures, score_figures
 from rewardkit.report.run_files import Option, RunFiles, read_run, read_tables
 from rewardkit.report.scales import Axis, number
 
@@ -43,9 +42,31 @@ class PartTable:
     """The parts of one kind, for one dimension."""
 
     title: str
-    dimension: str
     rows: tuple[Row, ...]
     left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetSection:
+    """All that the page shows of one validation set.
+
+    Attributes:
+        suffix: Behind the titles, where there is more than one set.
+        anchor: Behind the ids of the page's sections.
+        axis: Of its intervals.
+        parts: (dimension, tables), the headline dimension first.
+        disagreements: (dimension, disagreements), likewise.
+    """
+
+    evaluation: Evaluation
+    suffix: str
+    anchor: str
+    axis: Axis
+    gains: list[Gain]
+    scores: list[Figure]
+    margins: list[Figure]
+    parts: list[tuple[str, list[PartTable]]]
+    disagreements: list[tuple[str, list[Disagreement]]]
 
 
 def write_report(run: RunLayout, *, against: RunLayout | None = None, folders: Sequence[Path] = ()) -> Path:
@@ -64,17 +85,15 @@ def write_report(run: RunLayout, *, against: RunLayout | None = None, folders: S
         DataError: A file of the run is damaged.
     """
     files = read_run(run)
-    evaluation = evaluate_run(files)
-    gains: list[Gain] = []
+    evaluations = evaluate_run(files)
+    gains: dict[str, list[Gain]] = {}
     other = ""
     if against is not None:
         their_files = read_run(against)
         other = their_files.name
-        theirs = evaluate_run(their_files, protocol=evaluation.protocol if evaluation else None)
-        if evaluation is None or theirs is None:
-            raise UserError(f"against={against.root}: one of the two runs has no validation yet")
-        gains = compare_evaluations(evaluation, theirs, name=str(against.root))
-    page = render(files, evaluation, thumbnails=Thumbnails(folders), gains=gains, other=other)
+        theirs = evaluate_run(their_files, protocol=protocol_of(files))
+        gains = compare_evaluations(evaluations, theirs, name=str(against.root))
+    page = render(files, evaluations, thumbnails=Thumbnails(folders), gains=gains, other=other)
     scratch = run.report.with_name(f".{run.report.name}.tmp")
     try:
         scratch.write_text(page, encoding="utf-8", errors="replace")
@@ -84,65 +103,87 @@ def write_report(run: RunLayout, *, against: RunLayout | None = None, folders: S
     return run.report
 
 
-def evaluate_run(files: RunFiles, *, protocol: str | None = None) -> Evaluation | None:
-    """The accuracies of a run; None before its first validation.
+def protocol_of(files: RunFiles) -> str:
+    """The rule that a run counts by."""
+    return str((files.summary or {}).get("protocol") or files.option("evaluation.protocol") or DEFAULT_PROTOCOL)
+
+
+def evaluate_run(files: RunFiles, *, protocol: str | None = None) -> list[Evaluation]:
+    """The accuracies of a run, one evaluation for each validation set; none before its first validation.
 
     Args:
         files: The run.
         protocol: Name of the rule. Default: the run's own.
     """
-    summary = files.summary or {}
-    own = str(summary.get("protocol") or files.option("evaluation.protocol") or DEFAULT_PROTOCOL)
-    rule = protocol or own
-    said = summary if rule == own else {}
+    summary = dict(files.summary or {})
+    rule = protocol or protocol_of(files)
+    if rule != protocol_of(files):
+        summary = {}  # its accuracies follow another rule
     table = read_tables(files)
     if table is None:
-        return evaluation_of_summary(said)
-    step, predictions = table
-    if not len(predictions.scores):
-        return evaluation_of_summary(said)
-    return evaluate(predictions, rule, step=step, summary=said if summary.get("step") in (None, step) else {})
+        return evaluations_of_summary(summary)
+    step, sets = table
+    said = summary if summary.get("step") in (None, step) else {}
+    return [
+        evaluate(predictions, rule, name=name, step=step, summary=summary_of_set(said, name))
+        for name, predictions in sets.items()
+        if len(predictions.scores)
+    ]
 
 
 def render(
-    files: RunFiles, evaluation: Evaluation | None, *, thumbnails: Thumbnails, gains: Sequence[Gain], other: str
+    files: RunFiles,
+    evaluations: Sequence[Evaluation],
+    *,
+    thumbnails: Thumbnails,
+    gains: Mapping[str, list[Gain]],
+    other: str,
 ) -> str:
     """The page as HTML. Everything that came from a file is escaped by the template."""
-    disagreements = _disagreements(evaluation, thumbnails)
-    rows = evaluation.rows if evaluation else ()
-    axis = share_axis(
-        value for row in rows for value in (row.value, row.low, row.high, row.reachable, *row.baselines.values())
-    )
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            run=files,
-            version=rewardkit.__version__,
-            evaluation=evaluation,
-            headline=evaluation.headline if evaluation else None,
-            selection=describe_selection(files, evaluation),
-            axis=axis,
-            curves=curve_figures(files.curves),
-            scores=score_figures(evaluation) if evaluation else [],
-            margins=margin_figures(evaluation) if evaluation else [],
-            parts=_part_tables(evaluation) if evaluation else [],
-            disagreements=disagreements,
-            missing_pictures=thumbnails.missing,
-            gains=gains,
-            other=other,
-            changed=changed_options(files.options),
-            environment=_environment_lines(files.environment),
-            listed_errors=files.bad_samples[:_LISTED_ERRORS],
-            reproduce=reproduce(files),
-        )
+    sets = [
+        _set_section(evaluation, n, len(evaluations), gains.get(evaluation.set, []), thumbnails)
+        for n, evaluation in enumerate(evaluations)
+    ]
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        run=files,
+        version=rewardkit.__version__,
+        sets=sets,
+        other=other,
+        selection=describe_selection(files, evaluations),
+        curves=curve_figures(files.curves),
+        missing_pictures=thumbnails.missing,
+        changed=changed_options(files.options),
+        environment=_environment_lines(files.environment),
+        listed_errors=files.bad_samples[:_LISTED_ERRORS],
+        reproduce=reproduce(files),
     )
 
 
-def describe_selection(files: RunFiles, evaluation: Evaluation | None) -> str:
+def _set_section(evaluation: Evaluation, n: int, count: int, gains: list[Gain], thumbnails: Thumbnails) -> SetSection:
+    values = [
+        value
+        for row in evaluation.rows
+        for value in (row.value, row.low, row.high, row.reachable, *row.baselines.values())
+    ]
+    return SetSection(
+        evaluation=evaluation,
+        suffix=f" on {evaluation.set}" if count > 1 else "",
+        anchor=f"-{n + 1}" if n else "",
+        axis=share_axis(values),
+        gains=gains,
+        scores=score_figures(evaluation),
+        margins=margin_figures(evaluation),
+        parts=_part_tables(evaluation),
+        disagreements=_disagreements(evaluation, thumbnails),
+    )
+
+
+def describe_selection(files: RunFiles, evaluations: Sequence[Evaluation]) -> str:
     """Which weights the page is about, and how they were chosen."""
-    if evaluation is None:
+    if not evaluations:
         return ""
+    evaluation = evaluations[0]
     step = f"step {evaluation.step:,}" if evaluation.step is not None else "a step that was not written down"
     if files.summary is None:
         return f"Weights of {step}, the latest validation of a run that is not finished."
@@ -182,9 +223,9 @@ def reproduce(files: RunFiles) -> list[str]:
     return lines
 
 
-def _disagreements(evaluation: Evaluation | None, thumbnails: Thumbnails) -> list[tuple[str, list[Disagreement]]]:
+def _disagreements(evaluation: Evaluation, thumbnails: Thumbnails) -> list[tuple[str, list[Disagreement]]]:
     """Dimension to its worst disagreements, the headline dimension first."""
-    if evaluation is None or evaluation.pairs is None or evaluation.predictions is None:
+    if evaluation.pairs is None or evaluation.predictions is None:
         return []
     first = evaluation.headline.name if evaluation.headline else ""
     names = sorted((row.name for row in evaluation.rows), key=lambda name: name != first)
@@ -208,13 +249,13 @@ def _part_tables(evaluation: Evaluation) -> list[tuple[str, list[PartTable]]]:
         for kind, title in _PART_TITLES.items():
             rows = evaluation.parts.get(kind, {}).get(name, ())
             if len(rows) > 1:
-                tables.append(PartTable(title, name, rows, evaluation.left_out.get((kind, name), 0)))
+                tables.append(PartTable(title, rows, evaluation.left_out.get((kind, name), 0)))
         if tables:
             found.append((name, tables))
     return found
 
 
-def _environment_lines(environment: dict[str, Any] | Any) -> list[tuple[str, str]]:
+def _environment_lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The environment as names and texts."""
     lines = []
     for name, value in environment.items():
@@ -236,7 +277,14 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": _share, "signed": _signed, "count": _count, "minutes": _minutes, "plain": _plain}
+    environment.filters |= {
+        "breakable": _breakable,
+        "share": _share,
+        "signed": _signed,
+        "count": _count,
+        "minutes": _minutes,
+        "plain": _plain,
+    }
     environment.globals |= {
         "bar": _row_bar,
         "scale": interval_scale,
@@ -249,6 +297,11 @@ def _row_bar(row: Row, axis: Axis, *, marks: bool, width: int) -> Markup:
     """The interval bar of a row, with its reference marks or with chance alone."""
     beside = {**row.baselines, "reachable": row.reachable} if marks else {"chance": 0.5}
     return interval_bar(row.value, row.low, row.high, axis=axis, marks=beside, width=width)
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken behind its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _share(value: float | None) -> str:

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from rewardkit.config.layout import RunLayout
 from rewardkit.data.predictions import Predictions, read_predictions
 from rewardkit.errors import DataError, UserError
 from rewardkit.report.metrics_log import curves, read_metrics
 
-_ORIGIN = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z0-9_]+):(?P<value>.*?)(?:  # (?P<origin>.*))?$")
+_LINE = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z0-9_]+):(?P<value>.*)")
 _TABLE = re.compile(r"(?P<step>\d+)-(?P<set>.+)\.parquet")
 
 
@@ -93,19 +91,23 @@ def read_options(text: str) -> tuple[Option, ...]:
     found: list[Option] = []
     above: list[str] = []
     for line in text.splitlines():
-        match = _ORIGIN.match(line)
+        match = _LINE.fullmatch(line)
         if not match:
             continue
         depth = len(match["indent"]) // 2
         above = [*above[:depth], match["key"]]
-        value = match["value"].strip()
+        value, mark, origin = match["value"].rpartition("  # ")
+        value = (value if mark else match["value"]).strip()
         if value:
-            found.append(Option(".".join(above), value, match["origin"] or ""))
+            found.append(Option(".".join(above), value, origin.strip() if mark else ""))
     return tuple(found)
 
 
-def read_tables(run: RunFiles) -> tuple[int, Predictions] | None:
-    """The predictions behind the run's bundle, else those of its last validation, all sets in one table.
+def read_tables(run: RunFiles) -> tuple[int, dict[str, Predictions]] | None:
+    """The predictions behind the run's bundle, else those of its last validation.
+
+    Returns:
+        The step, and name of each validation set to its table, in the summary's order; None without a validation.
 
     Raises:
         DataError: A table is damaged.
@@ -115,20 +117,12 @@ def read_tables(run: RunFiles) -> tuple[int, Predictions] | None:
     wanted = (run.summary or {}).get("step")
     steps = {step for step, _, _ in run.tables}
     chosen = wanted if wanted in steps else max(steps)
-    parts = [read_predictions(path) for step, _, path in run.tables if step == chosen]
-    return chosen, _side_by_side(parts)
-
-
-def _side_by_side(parts: list[Predictions]) -> Predictions:
-    """One table of several sets, whose groups are each numbered from 0."""
-    if len(parts) == 1:
-        return parts[0]
-    scores, labels, start = [], [], 0
-    for part in parts:
-        scores.append(part.scores.assign(group=part.scores["group"] + start))
-        labels.append(part.labels.assign(group=part.labels["group"] + start))
-        start += int(part.scores["group"].max()) + 1 if len(part.scores) else 0
-    return Predictions(pd.concat(scores, ignore_index=True), pd.concat(labels, ignore_index=True))
+    order = list((run.summary or {}).get("sets") or {})
+    files = sorted(
+        ((name, path) for step, name, path in run.tables if step == chosen),
+        key=lambda table: order.index(table[0]) if table[0] in order else len(order),
+    )
+    return chosen, {name: read_predictions(path) for name, path in files}
 
 
 def _tables(folder: Path) -> tuple[tuple[int, str, Path], ...]:
