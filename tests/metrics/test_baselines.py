@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from rewardkit.data.predictions import Predictions
 from rewardkit.errors import UserError
 from rewardkit.metrics.baselines import agreement, baselines, generator_win_rates
 from rewardkit.metrics.breakdown import breakdown, evaluation_rows
@@ -15,11 +15,10 @@ from rewardkit.metrics.generator_balance import generator_balanced
 from rewardkit.metrics.judged_pairs import judged_pairs
 from rewardkit.metrics.protocols import PROTOCOLS, accuracy
 
-sys.path.insert(0, str(Path(__file__).parent))
-from judged_example import predictions_of, random_predictions
+Make = Callable[..., Predictions]
 
 
-def test_all_use_the_comparisons_that_the_model_is_counted_on() -> None:
+def test_all_use_the_comparisons_that_the_model_is_counted_on(random_predictions: Make) -> None:
     table = judged_pairs(random_predictions(30, seed=0))
     model = accuracy(table, "strict_micro", draws=0)
     found = baselines(table, "strict_micro", draws=50)
@@ -42,17 +41,19 @@ def test_all_use_the_comparisons_that_the_model_is_counted_on() -> None:
         ((5, 2, 3), 5 / 10),
     ],
 )
-def test_agreement_of_one_annotator_with_the_others(votes: tuple[float, float, float], expected: float) -> None:
+def test_agreement_of_one_annotator_with_the_others(
+    votes: tuple[float, float, float], expected: float, predictions_of: Make
+) -> None:
     table = judged_pairs(predictions_of([([0.0, 1.0], [(0, 1, votes)])]))
     assert agreement(table, PROTOCOLS["strict_micro"]) == pytest.approx(expected)
 
 
-def test_agreement_needs_two_annotators() -> None:
+def test_agreement_needs_two_annotators(predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([([0.0, 1.0], [(0, 1, (1, 0, 0))])]))
     assert baselines(table, "strict_micro")["annotator_agreement"].value is None
 
 
-def test_agreement_equals_a_simulation() -> None:
+def test_agreement_equals_a_simulation(predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([([0.0, 1.0], [(0, 1, (6, 2, 4))])]))
     people = np.array([1] * 6 + [0] * 2 + [-1] * 4)
     credits = []
@@ -65,7 +66,7 @@ def test_agreement_equals_a_simulation() -> None:
     assert agreement(table, PROTOCOLS["half_micro"])[0] == pytest.approx(np.mean(credits))
 
 
-def test_which_generator_is_judged_on_other_groups() -> None:
+def test_which_generator_is_judged_on_other_groups(random_predictions: Make) -> None:
     favourite = judged_pairs(random_predictions(60, seed=3, prefer="A"))
     found = baselines(favourite, "strict_micro", draws=0)
     assert found["which_generator"].value > 0.65
@@ -75,7 +76,7 @@ def test_which_generator_is_judged_on_other_groups() -> None:
     assert np.mean(values) == pytest.approx(0.5, abs=0.03)
 
 
-def test_win_rates_leave_out_the_own_fold() -> None:
+def test_win_rates_leave_out_the_own_fold(predictions_of: Make) -> None:
     pair = [(0, 1, (9.0, 0.0, 1.0))]
     table = judged_pairs(predictions_of([([0.0, 1.0], pair)] * 4, generators=["A", "B"]))
     rates = generator_win_rates(table)
@@ -86,7 +87,7 @@ def test_win_rates_leave_out_the_own_fold() -> None:
     assert baselines(unnamed, "strict_micro", draws=0)["which_generator"].value == 0.5
 
 
-def test_a_scorer_that_knows_only_the_generator_is_at_one_half() -> None:
+def test_a_scorer_that_knows_only_the_generator_is_at_one_half(random_predictions: Make) -> None:
     table = random_predictions(80, seed=4, prefer="B")
     known = table.scores.assign(score=table.scores["generator"].map({"A": 0.1, "B": 3.0, "C": 0.2, "D": 0.3}))
     pairs = judged_pairs(type(table)(known, table.labels))
@@ -96,7 +97,7 @@ def test_a_scorer_that_knows_only_the_generator_is_at_one_half() -> None:
     assert found.protocol == "strict_generator_balanced"
 
 
-def test_a_perfect_scorer_is_balanced_at_one() -> None:
+def test_a_perfect_scorer_is_balanced_at_one(random_predictions: Make) -> None:
     table = random_predictions(40, seed=5)
     pairs = judged_pairs(table)
     ahead = (pairs["votes_first"] > pairs["votes_second"]).astype(float)
@@ -106,13 +107,13 @@ def test_a_perfect_scorer_is_balanced_at_one() -> None:
     assert found.comparisons == decided.comparisons and found.undecided == decided.undecided
 
 
-def test_without_two_named_generators_nothing_is_balanced() -> None:
+def test_without_two_named_generators_nothing_is_balanced(predictions_of: Make) -> None:
     pairs = judged_pairs(predictions_of([([0.0, 1.0], [(0, 1, (9, 0, 1))])] * 2))
     found = generator_balanced(pairs, "strict_micro")
     assert (found.value, found.comparisons, found.groups_without) == (None, 0, 2)
 
 
-def test_parts_add_up() -> None:
+def test_parts_add_up(predictions_of: Make) -> None:
     groups = [([0.0, 1.0, 2.0], [(0, 1, (1, 0, 9)), (1, 2, (9, 0, 1))])] * 3
     tags = [{"style": "anime"}, {"style": "photo"}, {}]
     pairs = judged_pairs(predictions_of(groups, generators=["A", "B", "B"], tags=tags))
@@ -128,7 +129,7 @@ def test_parts_add_up() -> None:
         breakdown(pairs, "colour", "strict_micro")
 
 
-def test_evaluation_rows_are_plain() -> None:
+def test_evaluation_rows_are_plain(random_predictions: Make) -> None:
     (row,) = evaluation_rows(random_predictions(20, seed=0), "half_macro", draws=50)
     assert row["dimension"] == "overall" and row["protocol"] == "half_macro"
     assert row["low"] < row["value"] < row["high"]

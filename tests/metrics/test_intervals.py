@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from rewardkit.data.predictions import Predictions
 from rewardkit.errors import DataError
 from rewardkit.metrics.comparison import paired_difference
 from rewardkit.metrics.intervals import bootstrap_interval, ratio, resampled_sums
 from rewardkit.metrics.judged_pairs import judged_pairs
 from rewardkit.metrics.protocols import accuracy
 
-sys.path.insert(0, str(Path(__file__).parent))
-from judged_example import predictions_of, random_predictions
+Make = Callable[..., Predictions]
 
 
 def test_resampled_sums_have_the_bootstrap_mean_and_spread() -> None:
@@ -45,14 +44,14 @@ def test_about_95_of_100_intervals_hold_the_truth() -> None:
     assert 178 <= inside <= 199
 
 
-def test_seeded_and_undefined_for_one_group() -> None:
+def test_seeded_and_undefined_for_one_group(random_predictions: Make) -> None:
     table = judged_pairs(random_predictions(20, seed=0))
     assert accuracy(table, "strict_micro", seed=5) == accuracy(table, "strict_micro", seed=5)
     assert accuracy(table, "strict_micro", seed=5).low != accuracy(table, "strict_micro", seed=6).low
     assert bootstrap_interval(np.ones((1, 2)), ratio) is None
 
 
-def test_paired_difference_is_sharper_than_two_intervals() -> None:
+def test_paired_difference_is_sharper_than_two_intervals(random_predictions: Make) -> None:
     ours = random_predictions(150, seed=1, skill=2.0)
     worse = ours.scores.assign(score=ours.scores["score"] + np.random.default_rng(2).normal(0, 1, len(ours.scores)))
     theirs = type(ours)(worse, ours.labels)
@@ -67,7 +66,7 @@ def test_paired_difference_is_sharper_than_two_intervals() -> None:
     assert (same.value, same.low, same.high, same.better) == (0.0, 0.0, 0.0, 0.5)
 
 
-def test_tables_of_other_data_are_refused() -> None:
+def test_tables_of_other_data_are_refused(predictions_of: Make) -> None:
     left = judged_pairs(predictions_of([([0.0, 1.0], [(0, 1, (1, 0, 0))])]))
     with pytest.raises(DataError, match="no comparison in common"):
         paired_difference(left, left.assign(key="other"), "strict_micro")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
+from rewardkit.data.predictions import Predictions
 from rewardkit.metrics.calibration import score_statistics
 from rewardkit.metrics.judged_pairs import judged_pairs
 from rewardkit.metrics.live import PairAccuracy
 from rewardkit.metrics.protocols import accuracy
 
-sys.path.insert(0, str(Path(__file__).parent))
-from judged_example import predictions_of, random_predictions
+Make = Callable[..., Predictions]
 
 
 def batch_of(pairs: pd.DataFrame) -> tuple[torch.Tensor, SimpleNamespace]:
@@ -32,7 +31,7 @@ def batch_of(pairs: pd.DataFrame) -> tuple[torch.Tensor, SimpleNamespace]:
     return scores, batch
 
 
-def test_uneven_batches_and_ranks_add_up() -> None:
+def test_uneven_batches_and_ranks_add_up(random_predictions: Make) -> None:
     pairs = judged_pairs(random_predictions(25, seed=0))
     wanted = accuracy(pairs, "strict_micro", draws=0)
     whole, first, second = PairAccuracy(["overall"]), PairAccuracy(["overall"]), PairAccuracy(["overall"])
@@ -44,7 +43,7 @@ def test_uneven_batches_and_ranks_add_up() -> None:
     assert (first.right + second.right).equal(whole.right) and (first.decided + second.decided).equal(whole.decided)
 
 
-def test_ties_do_not_count_and_equal_scores_are_wrong() -> None:
+def test_ties_do_not_count_and_equal_scores_are_wrong(predictions_of: Make) -> None:
     votes = [(0, 1, (1, 8, 1)), (0, 2, (5, 0, 5)), (1, 2, (9, 0, 1))]
     metric = PairAccuracy(["overall", "other"])
     metric.update(*batch_of(judged_pairs(predictions_of([([0.0, 1.0, 1.0], votes)]))))
@@ -52,7 +51,7 @@ def test_ties_do_not_count_and_equal_scores_are_wrong() -> None:
     assert metric.compute()["overall"] == 0.0 and metric.compute()["other"].isnan()
 
 
-def test_score_statistics() -> None:
+def test_score_statistics(predictions_of: Make) -> None:
     table = predictions_of([([0.0, 1.0, 2.0, 3.0, float("nan")], [])])
     found = score_statistics(table)["overall"]
     assert found["candidates"] == 4 and found["mean"] == 1.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rewardkit.data.predictions import Predictions
 from rewardkit.errors import DataError, UserError
 from rewardkit.metrics.judged_pairs import FIRST, SECOND, TIE, UNDECIDED, judged_pairs, verdicts
 from rewardkit.metrics.protocols import PROTOCOLS, accuracy, find_protocol
 
-sys.path.insert(0, str(Path(__file__).parent))
-from judged_example import Pair, predictions_of, random_predictions
+Make = Callable[..., Predictions]
+
+
+Pair = tuple[int, int, tuple[float, float, float]]
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics.json").read_text())
 
@@ -31,7 +34,7 @@ def from_ranks(scores: list[float], ranks: list[float]) -> tuple[list[float], li
 
 
 @pytest.mark.parametrize("case", GOLDEN["ranking_groups"], ids=lambda case: case["name"])
-def test_equals_published_numbers(case: dict) -> None:
+def test_equals_published_numbers(case: dict, predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([from_ranks(g["scores"], g["ranks"]) for g in case["groups"]]))
     expected = case["expected"]
     for name in PROTOCOLS:
@@ -45,7 +48,7 @@ def test_equals_published_numbers(case: dict) -> None:
         assert found.groups_without == expected["counts"]["n_all_tied_groups"]
 
 
-def test_worked_oracle() -> None:
+def test_worked_oracle(predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([from_ranks([1, 0.5, 0.625, 0.625], [1, 2, 2, 4])]))
     assert accuracy(table, "strict_micro").value == pytest.approx(3 / 5)
     assert accuracy(table, "half_micro").value == pytest.approx(3.5 / 5)
@@ -68,7 +71,7 @@ def test_what_a_vote_says(votes: tuple[float, float, float], verdict: int) -> No
     assert verdicts(first, tie, second).tolist() == [verdict]
 
 
-def test_what_is_left_out_is_counted() -> None:
+def test_what_is_left_out_is_counted(predictions_of: Make) -> None:
     pairs: list[Pair] = [(0, 1, (5, 0, 5)), (0, 2, (1, 8, 1)), (1, 2, (9, 0, 1)), (0, 3, (9, 0, 1))]
     table = judged_pairs(predictions_of([([0.0, 2.0, 1.0, float("nan")], pairs), ([0.0, 1.0], [(0, 1, (0, 3, 0))])]))
     found = accuracy(table, "strict_micro")
@@ -77,19 +80,19 @@ def test_what_is_left_out_is_counted() -> None:
     assert found.low is None, "one group says nothing of an interval"
 
 
-def test_nothing_that_counts_has_no_value() -> None:
+def test_nothing_that_counts_has_no_value(predictions_of: Make) -> None:
     found = accuracy(judged_pairs(predictions_of([([0.0, 1.0], [(0, 1, (0, 3, 0))])])), "strict_macro")
     assert (found.value, found.low, found.comparisons) == (None, None, 0)
     assert accuracy(judged_pairs(predictions_of([([0.0, 1.0], [])])), "half_micro").value is None
 
 
-def test_a_constant_scorer() -> None:
+def test_a_constant_scorer(predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([([1.0, 1.0, 1.0], [(0, 1, (9, 0, 1)), (1, 2, (9, 0, 1))])] * 3))
     assert accuracy(table, "strict_micro").value == 0.0
     assert accuracy(table, "half_macro").value == 0.5
 
 
-def test_infinite_scores_are_refused_and_unknown_protocols_named() -> None:
+def test_infinite_scores_are_refused_and_unknown_protocols_named(predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([([float("inf"), 0.0], [(0, 1, (1, 0, 0))])]))
     with pytest.raises(DataError, match="infinite"):
         accuracy(table, "strict_micro")
@@ -99,7 +102,7 @@ def test_infinite_scores_are_refused_and_unknown_protocols_named() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), name=st.sampled_from(sorted(PROTOCOLS)))
-def test_swapping_the_sides_of_every_comparison_changes_nothing(seed: int, name: str) -> None:
+def test_swapping_the_sides_of_every_comparison_changes_nothing(seed: int, name: str, random_predictions: Make) -> None:
     table = random_predictions(6, seed=seed)
     swapped = table.labels.rename(
         columns={

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 
 from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.predictions import PredictionRows, Predictions
@@ -12,7 +13,7 @@ from rewardkit.data.predictions import PredictionRows, Predictions
 Pair = tuple[int, int, tuple[float, float, float]]
 
 
-def predictions_of(
+def _predictions_of(
     groups: Sequence[tuple[Sequence[float], Sequence[Pair]]],
     *,
     generators: Sequence[str | None] = (),
@@ -28,7 +29,7 @@ def predictions_of(
     return rows.predictions()
 
 
-def random_predictions(groups: int, *, seed: int, skill: float = 1.0, prefer: str | None = None) -> Predictions:
+def _random_predictions(groups: int, *, seed: int, skill: float = 1.0, prefer: str | None = None) -> Predictions:
     """Groups of 4 whose votes follow a Bradley-Terry law; the model sees the utility with noise."""
     generator = np.random.default_rng(seed)
     names = ["A", "B", "C", "D"]
@@ -44,4 +45,16 @@ def random_predictions(groups: int, *, seed: int, skill: float = 1.0, prefer: st
                 first = generator.binomial(10, 1 / (1 + np.exp(utility[j] - utility[i])))
                 pairs.append((i, j, (float(first), 0.0, float(10 - first))))
         made.append((scores, pairs))
-    return predictions_of(made, generators=names)
+    return _predictions_of(made, generators=names)
+
+
+@pytest.fixture(scope="session")
+def predictions_of() -> Callable[..., Predictions]:
+    """Makes a table from scores and comparisons."""
+    return _predictions_of
+
+
+@pytest.fixture(scope="session")
+def random_predictions() -> Callable[..., Predictions]:
+    """Makes a table by a known law."""
+    return _random_predictions
