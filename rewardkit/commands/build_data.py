@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from rewardkit.commands.build import uses_captions
 from rewardkit.config.schema import CacheOptions, EmbeddedOptions, FitOptions
@@ -56,16 +58,26 @@ def sources(
         if name != EMBEDDED:
             found.append(Source(name))
             continue
-        folder = demo_shards(
-            cache_root(cache.dir),
-            groups=embedded.train_groups if split == "train" else embedded.val_groups,
-            seed=embedded.seed,
-            split=split,  # type: ignore[arg-type]
-            max_gb=cache.max_gb,
-            console=console,
-        )
+        groups = embedded.train_groups if split == "train" else embedded.val_groups
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(f"drawing the embedded dataset ({split})", total=groups, visible=False)
+            folder = demo_shards(
+                cache_root(cache.dir),
+                split=split,  # type: ignore[arg-type]
+                groups=groups,
+                seed=embedded.seed,
+                max_bytes=int(cache.max_gb * 1e9),
+                progress=lambda done, bar=bar, task=task: bar.update(task, completed=done, visible=True),  # type: ignore[misc]
+            )
         found.append(Source(str(folder), name=EMBEDDED))
     return found
+
+
+def truncated_share(data: PreferenceData, context_length: int) -> float:
+    """Share of the training prompts that are longer than a text tower reads, counted in CLIP's tokens."""
+    assert data.train_data is not None
+    tokens = np.concatenate([index.prompt_tokens for index in data.train_data.indices])
+    return float((tokens > context_length).mean())
 
 
 def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opened: Opened, console: Console) -> None:
@@ -89,7 +101,9 @@ def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opene
         f"{options.trainer.max_steps / data.schedule.steps_per_epoch:.1f} epochs",
         f"run     {opened.layout.root}" + (f", continued from step {opened.step}" if opened.step else ""),
     ]
-    cut = getattr(data, "truncated_share", lambda x: 0)(model.tokenizer.context_length)
+    cut = truncated_share(data, model.tokenizer.context_length)
     if cut > 0:
-        lines.append(f"note    {cut:.1%} of the prompts are longer than {model.tokenizer.context_length} tokens; cut off")
+        lines.append(
+            f"note    {cut:.1%} of the prompts are longer than {model.tokenizer.context_length} tokens; cut off"
+        )
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

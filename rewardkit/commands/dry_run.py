@@ -38,6 +38,7 @@ def dry_run(options: FitOptions) -> int:
             f"peak lr {group['initial_lr']:g}  weight decay {group['weight_decay']:g}",
             highlight=False,
         )
+    assert data.schedule is not None
     steps, per_epoch = options.trainer.max_steps, data.schedule.steps_per_epoch
     console.print(
         f"{steps} steps of {options.data.batch_groups} "

@@ -40,18 +40,14 @@ def run(arguments: list[str]) -> int:
             folder = source if (source / RECORD).is_file() else source / "bundle"
             with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
                 shutil.copytree(folder, Path(scratch) / "bundle").rename(out)
-    elif options.to == "open_clip":
-        from rewardkit.models.export import export_open_clip
+        print(f'wrote {out}; load it with rewardkit.load("{out}").score(images, prompts)')
+        return EXIT_DONE
+    from rewardkit.models.export import export_open_clip, export_transformers
 
-        export_open_clip(out, loaded.model)
-    else:
-        from rewardkit.models.export import export_transformers
-
-        export_transformers(out, loaded.model)
-    usage = {
-        "bundle": f'rewardkit.load("{out}").score(images, prompts)',
-        "open_clip": f'open_clip.create_model("local-dir:{out}")',
-        "transformers": f'transformers.CLIPModel.from_pretrained("{out}")',
-    }
-    print(f"wrote {out}; load it with {usage[options.to]}")
+    export, usage = {
+        "open_clip": (export_open_clip, 'open_clip.create_model("local-dir:{}")'),
+        "transformers": (export_transformers, 'transformers.CLIPModel.from_pretrained("{}")'),
+    }[options.to]
+    for dimension, folder in export(out, loaded.model).items():
+        print(f"{dimension}: wrote {folder}; load it with {usage.format(folder)}")
     return EXIT_DONE

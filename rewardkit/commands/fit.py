@@ -119,5 +119,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
         return stopped.exit_code
     if trainer.is_global_zero:
-        finish(options, layout, callbacks, console, arguments=arguments, wall_s=time.monotonic() - started)
+        folders = [index.folder for data_set in data.val_data for index in data_set.indices]
+        wall_s = time.monotonic() - started
+        finish(options, layout, callbacks, console, arguments=arguments, val_folders=folders, wall_s=wall_s)
     return EXIT_DONE

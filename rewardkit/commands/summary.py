@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -39,6 +40,7 @@ def finish(
     console: Console,
     *,
     arguments: Sequence[str],
+    val_folders: Sequence[Path],
     wall_s: float,
 ) -> None:
     """Writes summary.json and report.html, and prints the summary."""
@@ -56,7 +58,7 @@ def finish(
         summary["sets"] = {name: _evaluate(options, layout, step, name) for name in callbacks.accuracy.sets}
         summary |= summary["sets"][callbacks.accuracy.sets[0]]
     write_text(layout.summary, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    write_report(layout)
+    write_report(layout, folders=val_folders)
     print_summary(summary, layout, console)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.options import option
-from rewardkit.config.schema import CacheOptions
+from rewardkit.config.schema import CacheOptions, EmbeddedOptions
 
 PROTOCOLS = ("strict_micro", "strict_macro", "half_micro", "half_macro")
 
@@ -16,6 +16,7 @@ class ValidateDataOptions:
 
     val: list[str] = option([])
     """Shard folders, or `embedded`. Default: the validation data of the run, where model= is a run."""
+    embedded: EmbeddedOptions = option(EmbeddedOptions())
     dimension_map: dict[str, str | None] = option({})
     """Data's dimension to the model's dimension; null drops its labels."""
     workers: int = option(1, at_least=0)
