@@ -93,7 +93,11 @@ class BadSamples:
         """Takes over what an interrupted run has written."""
         if self._path is None or not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        if text and not text.endswith("\n"):
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write("\n")
+        for line in text.splitlines():
             try:
                 record = json.loads(line)
                 name = record.pop("set")
