@@ -22,7 +22,7 @@ from torch import nn
 
 from rewardkit.data.images import ImageTransform
 from rewardkit.errors import CheckpointError, UserError
-from rewardkit.models.checkpoints import load_strictly, read_weights
+from rewardkit.models.tower_weights import load_timm_trunk, load_transformers_tower, single_weight_file
 
 _RESIZE_MODES: dict[str, Literal["pad", "crop", "squash"]] = {"shortest": "crop", "longest": "pad", "squash": "squash"}
 """open_clip's names of the ways to resize, and ours."""
@@ -177,7 +177,7 @@ def image_transform(
     )
 
 
-def build_towers(architecture: Architecture, *, tower_weights: bool) -> nn.Module:
+def build_towers(architecture: Architecture, *, tower_weights: bool) -> Any:
     """Builds open_clip's module for an architecture, on the default device.
 
     ``logit_scale`` has one axis of length 1, because DeepSpeed refuses parameters without axes; files hold it
@@ -199,35 +199,27 @@ def build_towers(architecture: Architecture, *, tower_weights: bool) -> nn.Modul
     custom_text = config.pop("custom_text", False) or architecture.text_tower is not None
     if architecture.is_timm:
         config["vision_cfg"]["timm_model_pretrained"] = False
+    text_weights = None
     if architecture.text_tower is not None:
-        wanted = config["text_cfg"].get("hf_model_pretrained", True)
-        config["text_cfg"]["hf_model_pretrained"] = bool(wanted and tower_weights)
+        wanted = bool(config["text_cfg"].get("hf_model_pretrained", True) and tower_weights)
+        text_weights = single_weight_file(architecture.text_tower) if wanted else None
+        # transformers fills what a file lacks with random numbers, so a local file is loaded here instead, strictly.
+        config["text_cfg"]["hf_model_pretrained"] = wanted and text_weights is None
     kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
     try:
-        towers: nn.Module = kind(**config, nonscalar_logit_scale=True)
+        towers: Any = kind(**config, nonscalar_logit_scale=True)
     except (TypeError, ValueError, RuntimeError, OSError, KeyError, AssertionError) as error:
         raise UserError(f"open_clip cannot build the architecture {architecture.name}: {error}") from error
     if towers.logit_bias is not None:
         # A bias shifts every score alike, so no comparison ever gives it a gradient.
         towers.logit_bias.requires_grad_(False)
     if tower_weights and architecture.image_weights is not None:
-        _load_image_weights(towers, architecture)
+        if not architecture.is_timm:
+            raise UserError(f"{architecture.name} names timm_weights, but its image tower is not timm's")
+        load_timm_trunk(towers.visual.trunk, architecture.image_weights)
+    if text_weights is not None:
+        load_transformers_tower(towers.text.transformer, text_weights)
     return towers
-
-
-def _load_image_weights(towers: nn.Module, architecture: Architecture) -> None:
-    """Loads a timm checkpoint into the image tower's trunk; its classifier, which a CLIP has not, is left out."""
-    path = architecture.image_weights
-    assert path is not None
-    if not architecture.is_timm:
-        raise UserError(f"the architecture {architecture.name} names timm_weights, but its image tower is not timm's")
-    trunk = towers.visual.trunk  # type: ignore[union-attr]
-    classifier = trunk.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
-    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    state = {
-        key: value for key, value in read_weights(path).items() if not any(key.startswith(f"{name}.") for name in names)
-    }
-    load_strictly(trunk, state, source=str(path))  # type: ignore[arg-type]
 
 
 def find_pretrained(architecture: Architecture, pretrained: str) -> Path:

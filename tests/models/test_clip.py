@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from rewardkit.data.batch import Batch
 from rewardkit.data.images import ImageTransform, normalise
-from rewardkit.errors import UserError
+from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.architecture import image_transform, read_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.heads import make_head
@@ -241,3 +241,27 @@ def test_mistakes_in_a_configuration(tmp_path: Path, tiny: Build) -> None:
         make_head("projections", ["a"], 4)
     with pytest.raises(UserError, match="cosine head has one dimension"):
         make_head("cosine", ["a", "b"], 4)
+
+
+def test_weights_of_foreign_towers_are_loaded_strictly(
+    foreign_towers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    text, image = foreign_towers.parent / "bert" / "model.safetensors", foreign_towers.parent / "image.safetensors"
+    capsys.readouterr()
+    model = build_clip_reward(architecture=foreign_towers)
+    assert capsys.readouterr() == ("", ""), "nothing is spilled on the console"
+    state = load_file(text)
+    name = "encoder.layer.0.output.dense.weight"
+    assert torch.equal(model.clip.text.transformer.get_parameter(name), state[name])
+    stem = load_file(image)["conv_stem.weight"]
+    assert torch.equal(model.clip.visual.trunk.conv_stem.weight, stem)
+    # As a masked-language model saves it, with a head that a text tower has not.
+    save_file({**{f"bert.{k}": v for k, v in state.items()}, "cls.predictions.bias": torch.zeros(3)}, text)
+    again = build_clip_reward(architecture=foreign_towers)
+    assert torch.equal(again.clip.text.transformer.get_parameter(name), state[name])
+    del state[name]
+    save_file(state, text)
+    with pytest.raises(CheckpointError, match=f"1 missing in the file: {name}"):
+        build_clip_reward(architecture=foreign_towers)
