@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,6 @@ from rewardkit.data.demo.voters import DIMENSIONS
 from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.predictions import ImagePlace, PredictionRows, write_predictions
 from rewardkit.data.shards import ShardWriter, scan_shard
-
-MakeRun = Callable[..., RunLayout]
 
 
 def write_metrics(path: Path, rows: list[tuple[int, str, float]]) -> None:
@@ -155,3 +153,18 @@ def small_predictions(
 @pytest.fixture
 def layout(tmp_path: Path) -> RunLayout:
     return RunLayout(tmp_path / "runs" / "hpsv2" / "first")
+
+
+@pytest.fixture
+def write() -> SimpleNamespace:
+    """What draws up the parts of a run: ``write.run``, ``write.metrics``, ``write.predictions``, ``write.summary``."""
+    return SimpleNamespace(run=write_run, metrics=write_metrics, predictions=small_predictions, summary=write_summary)
+
+
+@pytest.fixture(scope="session")
+def drawn_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunLayout, RunLayout, Path]:
+    """Two runs on the embedded dataset, the first one better, and the folder of their pictures."""
+    folder = tmp_path_factory.mktemp("drawn")
+    better = demo_run(folder / "runs/hpsv2/first", groups=60, pictures=60, shards=folder / "shards")
+    other = demo_run(folder / "runs/hpsv2/second", groups=60, pictures=60, shards=folder / "shards", noise=2.0, seed=1)
+    return better, other, folder / "shards"
