@@ -76,6 +76,11 @@ class Mixture:
         return int(self._starts[-1])
 
     @property
+    def candidates(self) -> int:
+        """Candidates of all groups together."""
+        return sum(len(index.each_candidate_hash) for index in self.indices)
+
+    @property
     def digest(self) -> str:
         """Identifies the groups and their order."""
         return hashlib.sha256("\n".join(index.digest for index in self.indices).encode()).hexdigest()

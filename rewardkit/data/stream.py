@@ -19,6 +19,7 @@ from rewardkit.data.bad_samples import BadReport, BadSamples
 from rewardkit.data.batch import Batch, EvaluatedGroup, Tokenizer
 from rewardkit.data.collate import EmptyPlace, LabelSpace, LoadedGroup, collate, single_comparison
 from rewardkit.data.images import ImageTransform, decode_image, resize_uint8
+from rewardkit.data.memory import GroupMemory, TokenMemory
 from rewardkit.data.mixture import LabelCounts, Mixture
 from rewardkit.data.order import Schedule, epoch_order, evaluation_slices, sides
 from rewardkit.data.shards import Sample, key_at
@@ -152,9 +153,10 @@ class GroupDataset(Dataset[Batch]):
     ) -> None:
         self._mixture = mixture
         self._transform = transform
-        self._tokenizer = tokenizer
+        self._tokenizer = TokenMemory(tokenizer)
         self._space = space
         self._evaluation = evaluation
+        self._memory = GroupMemory(images=mixture.candidates, size=transform.size)
 
     def __getitems__(self, micro: MicroBatch) -> Batch | Failure:
         """The batch of a ``MicroBatch``."""
@@ -173,10 +175,13 @@ class GroupDataset(Dataset[Batch]):
         position = int(micro.positions[n])
         if position < 0:
             return EmptyPlace()
+        remembered = self._memory.get(position) if micro.numbers is None else None
+        if remembered is not None:
+            return remembered
         try:
             sample = self._mixture.sample(position)
             if micro.numbers is None or micro.swapped is None:
-                return self._loaded(position, sample)
+                return self._memory.put(self._loaded(position, sample))
             number, swapped = int(micro.numbers[n]), bool(micro.swapped[n])
             group, kept = single_comparison(sample.group, number, swapped=swapped)
             return self._loaded(position, Sample(sample.key, group, [sample.images[k] for k in kept]))

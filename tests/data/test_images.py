@@ -174,10 +174,12 @@ def test_sixteen_bits_keep_the_high_byte():
 
 def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (6, 6), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    for kind in ("GIF", "WEBP", "PNG"):
+    for kind in ("GIF", "WEBP", "PNG", "TIFF"):
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
         assert decode_image(data)[:, 2, 2].tolist() == [255, 0, 0], kind
+    several = decode_image(encode(frames[0], "MPO", save_all=True, append_images=frames[1:]))  # as phones write them
+    assert several[0].min() > 250 and several[1:].max() < 5
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
