@@ -72,18 +72,8 @@ def save_bundle(
         new.mkdir()
         tensors, tied = bundle_tensors(model)
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
-        record: dict[str, Any] = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "model": {"kind": "clip", "architecture": _architecture(model, new), "head": model.head.kind},
-            "dimensions": list(model.dimensions),
-            "output": model.output,
-            "preprocessing": model.transform.to_dict(),
-            "text": {
-                "context_length": model.tokenizer.context_length,
-                "pad_id": model.tokenizer.pad_id,
-                "tokenizer": TOKENIZER if model.tokenizer.save(new / TOKENIZER) else "open_clip",
-            },
+        record = {
+            **_record_of(model, new),
             "weights": {
                 "file": WEIGHTS,
                 "sha256": sha256_of(new / WEIGHTS),
@@ -145,6 +135,23 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _record_of(model: CLIPReward, folder: Path) -> dict[str, Any]:
+    """What the record says of the model itself; files that it names are written to ``folder``."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": {"kind": "clip", "architecture": _architecture(model, folder), "head": model.head.kind},
+        "dimensions": list(model.dimensions),
+        "output": model.output,
+        "preprocessing": model.transform.to_dict(),
+        "text": {
+            "context_length": model.tokenizer.context_length,
+            "pad_id": model.tokenizer.pad_id,
+            "tokenizer": TOKENIZER if model.tokenizer.save(folder / TOKENIZER) else "open_clip",
+        },
+    }
 
 
 def _architecture(model: CLIPReward, folder: Path) -> dict[str, Any]:

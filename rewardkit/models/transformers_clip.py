@@ -42,48 +42,49 @@ def to_transformers(towers: Any, model: CLIPReward) -> CLIPModel:
             "Export to=open_clip or to=bundle instead."
         )
     visual = towers.visual
-    image_state, image_config = _tower(visual.transformer, "vision_model", visual.ln_post)
-    text_state, text_config = _tower(text.transformer, "text_model", text.ln_final)
+    image_state, image_config = _blocks(visual.transformer, "vision_model", visual.ln_post)
+    text_state, text_config = _blocks(text.transformer, "text_model", text.ln_final)
+    width = int(visual.proj.shape[1])
+    image_config |= {"image_size": int(visual.image_size[0]), "patch_size": int(visual.patch_size[0])}
+    text_config |= {
+        "vocab_size": int(text.vocab_size),
+        "max_position_embeddings": int(text.context_length),
+        "bos_token_id": _clip_tokens().sot_token_id,
+        "eos_token_id": _clip_tokens().eot_token_id,
+        "pad_token_id": _clip_tokens().eot_token_id,
+    }
     config = CLIPConfig(
-        projection_dim=int(visual.proj.shape[1]),
-        vision_config={
-            **image_config,
-            "image_size": int(visual.image_size[0]),
-            "patch_size": int(visual.patch_size[0]),
-            "projection_dim": int(visual.proj.shape[1]),
-        },
-        text_config={
-            **text_config,
-            "vocab_size": int(text.vocab_size),
-            "max_position_embeddings": int(text.context_length),
-            "projection_dim": int(visual.proj.shape[1]),
-            "bos_token_id": _clip_tokens().sot_token_id,
-            "eos_token_id": _clip_tokens().eot_token_id,
-            "pad_token_id": _clip_tokens().eot_token_id,
-        },
+        projection_dim=width,
+        vision_config={**image_config, "projection_dim": width},
+        text_config={**text_config, "projection_dim": width},
     )
+    state = {**image_state, **text_state, **_around_the_blocks(visual, text), "logit_scale": towers.logit_scale}
+    state["logit_scale"] = state["logit_scale"].reshape(())
+    with torch.random.fork_rng(devices=[]):
+        converted = CLIPModel(config)
+    converted.load_state_dict({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    return converted.eval()  # type: ignore[no-any-return]
+
+
+def _around_the_blocks(visual: Any, text: Any) -> dict[str, Tensor]:
+    """Embeddings, outer norms and projections of both towers."""
     state = {
-        **image_state,
-        **text_state,
-        "logit_scale": towers.logit_scale.reshape(()),
         "visual_projection.weight": visual.proj.T,
         "text_projection.weight": text.text_projection.T,
         "vision_model.embeddings.class_embedding": visual.class_embedding,
         "vision_model.embeddings.patch_embedding.weight": visual.conv1.weight,
         "vision_model.embeddings.position_embedding.weight": visual.positional_embedding,
-        "vision_model.pre_layrnorm.weight": visual.ln_pre.weight,
-        "vision_model.pre_layrnorm.bias": visual.ln_pre.bias,
-        "vision_model.post_layernorm.weight": visual.ln_post.weight,
-        "vision_model.post_layernorm.bias": visual.ln_post.bias,
         "text_model.embeddings.token_embedding.weight": text.token_embedding.weight,
         "text_model.embeddings.position_embedding.weight": text.positional_embedding,
-        "text_model.final_layer_norm.weight": text.ln_final.weight,
-        "text_model.final_layer_norm.bias": text.ln_final.bias,
     }
-    with torch.random.fork_rng(devices=[]):
-        converted = CLIPModel(config)
-    converted.load_state_dict({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    return converted.eval()  # type: ignore[no-any-return]
+    norms = {
+        "vision_model.pre_layrnorm": visual.ln_pre,
+        "vision_model.post_layernorm": visual.ln_post,
+        "text_model.final_layer_norm": text.ln_final,
+    }
+    for name, norm in norms.items():
+        state[f"{name}.weight"], state[f"{name}.bias"] = norm.weight, norm.bias
+    return state
 
 
 def transformers_tokenizer(model: CLIPReward) -> CLIPTokenizer:
@@ -162,7 +163,7 @@ def _block_reasons(transformer: Any, tower: str) -> list[str]:
     return reasons
 
 
-def _tower(transformer: Any, prefix: str, norm: nn.LayerNorm) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _blocks(transformer: Any, prefix: str, norm: nn.LayerNorm) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Weights and configuration of a stack of blocks."""
     state: dict[str, Tensor] = {}
     for n, block in enumerate(transformer.resblocks):
