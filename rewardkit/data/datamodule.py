@@ -31,7 +31,8 @@ class PreferenceData(pl.LightningDataModule):
 
     The training loader's position is never counted: it follows from the optimiser steps that the trainer has done, so
     prefetched batches, the number of workers and the number of ranks do not matter. Use it with a Trainer that has
-    ``use_distributed_sampler=False`` and ``accumulate_grad_batches`` equal to ``accumulation``.
+    ``use_distributed_sampler=False`` and ``accumulate_grad_batches`` equal to ``accumulation``, and save checkpoints
+    after an optimiser step or a validation: from ``on_train_epoch_end``, Lightning 2.6 resumes one batch off.
 
     Args:
         train: Sources to train on, mixed; may be empty for evaluation only.
@@ -129,6 +130,8 @@ class PreferenceData(pl.LightningDataModule):
         if trainer is not None:
             assert trainer.world_size == self.ranks, f"{trainer.world_size} ranks run, {self.ranks} were planned"
             assert trainer.accumulate_grad_batches == self.accumulation, "the Trainer accumulates otherwise"
+            if self._resumed_at is not None:
+                self._check_position(trainer)
         batches = TrainBatches(
             self.train_data,
             self.schedule,
@@ -195,10 +198,20 @@ class PreferenceData(pl.LightningDataModule):
         """Optimiser steps done, from the trainer where there is one."""
         if self.trainer is None:
             return self.steps_done
-        steps = int(self.trainer.global_step)
-        if self._resumed_at is not None and self.trainer.training and steps < self._resumed_at:
-            raise CheckpointError(f"the data stand at step {self._resumed_at}, but the trainer at step {steps}")
-        return steps
+        return int(self.trainer.global_step)
+
+    def _check_position(self, trainer: pl.Trainer) -> None:
+        """Whether the trainer's own counts stand where the data do, right after a resume."""
+        steps, resumed_at = int(trainer.global_step), self._resumed_at
+        if steps != resumed_at:
+            raise CheckpointError(f"the data of the checkpoint stand at step {resumed_at}, its trainer at step {steps}")
+        micro_batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if micro_batches % self.accumulation:
+            raise CheckpointError(
+                f"the checkpoint was saved in the middle of an optimiser step (after {micro_batches} micro-batches of "
+                f"an epoch, {self.accumulation} make a step); continue from another one"
+            )
+        self._resumed_at = None
 
     @property
     def _rank(self) -> int:

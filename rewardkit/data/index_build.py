@@ -24,7 +24,7 @@ from rewardkit.data.shards import Sample, StoredSample, open_sample, scan_shard,
 from rewardkit.errors import BadSample, DataError, UserError
 
 MAX_PROMPT_LETTERS = 4096
-"""Prompts are cut to this before their tokens are counted: the tokeniser's time grows with the square of a word."""
+"""Prompts are cut to this before their tokens are counted: the tokeniser's time grows faster than a word's length."""
 
 
 def build_index(

@@ -85,7 +85,7 @@ class Save(Callback):
         self._save(trainer, "validation")
 
 
-def fit(data, *, steps, folder=None, hook="batch", checkpoint=None, accumulation=2, crash_at=None) -> Recorder:
+def fit(data, *, steps, folder=None, hook="batch", checkpoint=None, accumulation=2, crash_at=None, callbacks=()):
     module = Recorder()
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -101,7 +101,7 @@ def fit(data, *, steps, folder=None, hook="batch", checkpoint=None, accumulation
         num_sanity_val_steps=0,
         val_check_interval=6,
         check_val_every_n_epoch=None,
-        callbacks=[Save(folder, hook=hook, crash_at=crash_at)] if folder else [],
+        callbacks=[*callbacks, *([Save(folder, hook=hook, crash_at=crash_at)] if folder else [])],
     )
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -151,6 +151,24 @@ def test_resume_of_an_interrupted_run(make_data, tmp_path):
     rest = fit(make_data(), steps=10, checkpoint=tmp_path / "5.ckpt")
     assert cut.seen + rest.seen == whole.seen
     assert torch.equal(rest.weight, whole.weight)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_from_the_middle_of_a_step_is_refused(make_data, tmp_path):
+    class SaveEarly(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, index):
+            if index == 4:
+                trainer.save_checkpoint(tmp_path / "early.ckpt")
+
+    fit(make_data(), steps=4, callbacks=[SaveEarly()])
+    with pytest.raises(CheckpointError, match=r"middle of an optimiser step \(after 5 micro-batches .* 2 make a step"):
+        fit(make_data(), steps=4, checkpoint=tmp_path / "early.ckpt")
+    state = torch.load(tmp_path / "early.ckpt", weights_only=True)
+    assert state["PreferenceData"]["steps"] == 2
+    state["PreferenceData"]["steps"] = 1
+    torch.save(state, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match=r"stand at step 1, its trainer at step 2"):
+        fit(make_data(), steps=4, checkpoint=tmp_path / "other.ckpt")
 
 
 def test_two_ranks_take_the_groups_of_one(make_data):
