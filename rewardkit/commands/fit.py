@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,10 +79,11 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
     from rewardkit.engine.loggers import make_loggers
-    from rewardkit.engine.run_directory import write_run_files
+    from rewardkit.engine.run_directory import RUN_NAME_VARIABLE, launched_rank, write_run_files
     from rewardkit.engine.train import Hardware, count_devices, describe_stop, make_trainer, quieten, set_threads, train
 
-    options, layout, console = composed.options, opened.layout, Console()
+    options, layout, rank = composed.options, opened.layout, launched_rank()
+    console = Console(quiet=rank > 0)
     set_threads(options.trainer.threads)
     hardware = Hardware(
         count_devices(options.trainer.devices),
@@ -89,8 +91,9 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         options.trainer.strategy,
         options.trainer.precision,
     )
+    os.environ[RUN_NAME_VARIABLE] = layout.root.name
     layout.root.mkdir(parents=True, exist_ok=True)
-    quieten(layout.console_log)
+    quieten(layout.console_log if rank == 0 else layout.root / f"console-{rank}.log")
     model = build_model(options)
     data = build_data(options, model, ranks=hardware.ranks, errors_path=layout.data_errors, console=console)
     if opened.checkpoint is None:

@@ -54,6 +54,16 @@ class ResumableCheckpoints(Callback):
             os.replace(scratch, self.folder / "best.ckpt")
         self._step_ended(trainer)
 
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes how many micro-batches a step had, since Lightning counts its progress in those."""
+        checkpoint["accumulation"] = trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Counts Lightning's progress in the micro-batches of this run, where it has another number of ranks."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            recount(counts, then=checkpoint["accumulation"], now=trainer.accumulate_grad_batches)
+
     def _step_ended(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step
         code = self.interruption.reason_to_stop(trainer)
@@ -74,6 +84,18 @@ class ResumableCheckpoints(Callback):
                 os.fsync(file.fileno())
             os.replace(scratch, self.folder / "last.ckpt")
         self.saved_step = trainer.global_step
+
+
+def recount(counts: dict[str, int], *, then: int, now: int) -> None:
+    """Changes counts of micro-batches, taken at the end of an optimiser step, to another accumulation; in place.
+
+    ``completed`` is one behind the others where the checkpoint was written inside the hook at the end of a batch.
+    """
+    behind = counts["processed"] - counts["completed"]
+    for name in ("ready", "started", "processed"):
+        assert counts[name] % then == 0, f"{counts} was not written at the end of a step of {then} micro-batches"
+        counts[name] = counts[name] // then * now
+    counts["completed"] = counts["processed"] - behind
 
 
 def validation_follows(trainer: pl.Trainer) -> bool:

@@ -37,8 +37,22 @@ class Opened:
     finished: bool = False
 
 
+RUN_NAME_VARIABLE = "REWARDKIT_RUN_NAME"
+"""Rank 0 hands the name of its run to the ranks that Lightning starts, through the environment."""
+
+
+def launched_rank() -> int:
+    """This process's rank as its launcher set it (torchrun, SLURM, Lightning); 0 where there is one process."""
+    for variable in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if os.environ.get(variable, "").isdigit():
+            return int(os.environ[variable])
+    return 0
+
+
 def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: Mapping[str, Any]) -> Opened:
     """Decides where and from what a run begins. Nothing is written.
+
+    A rank other than 0 never refuses: rank 0, which does, may have begun to write already.
 
     Args:
         resume: ``never``, ``auto``, or a run's folder or checkpoint file.
@@ -55,9 +69,16 @@ def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: M
         return _continue(_layout_of(Path(resume)), values, Path(resume))
     if resume == "auto" and name is None:
         raise UserError("resume=auto needs a name to find the run by: add run.name=NAME")
-    layout = RunLayout(Path(runs) / recipe / (name or time.strftime("%Y-%m-%d_%H-%M-%S")))
+    if name is None and launched_rank() > 0:
+        name = os.environ.get(RUN_NAME_VARIABLE)
+        if name is None:
+            raise UserError("several processes need a run that all of them can name: add run.name=NAME")
+    name = name or time.strftime("%Y-%m-%d_%H-%M-%S")
+    layout = RunLayout(Path(runs) / recipe / name)
     if resume == "auto" and layout.exists:
         return _continue(layout, values, layout.last_checkpoint)
+    if launched_rank() > 0:
+        return Opened(layout, None, 0)
     if layout.root.exists() and any(layout.root.iterdir()):
         raise UserError(
             f"{layout.root} exists already and is not overwritten. Choose another run.name, continue it with "
@@ -116,6 +137,8 @@ def write_run_files(
         arguments: The command line behind ``fit``.
         environment: From ``describe_environment``.
     """
+    if launched_rank() > 0:
+        return
     layout.root.mkdir(parents=True, exist_ok=True)
     for path, text in (
         (layout.overrides, "\n".join(arguments) + "\n"),
