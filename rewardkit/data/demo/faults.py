@@ -17,6 +17,8 @@ from rewardkit.data.demo.subjects import Colour
 LEVELS = 3
 """The strongest level."""
 
+_GRAIN = 3  # side of a grain of noise, pixels
+
 Fault = Callable[[np.random.Generator, Image.Image, int], Image.Image]
 """(random numbers, picture, level of at least 1) to the picture with the fault."""
 
@@ -47,30 +49,31 @@ def _clutter(rng: np.random.Generator, canvas: Image.Image, level: int) -> Image
 
 
 def _noise(rng: np.random.Generator, picture: Image.Image, level: int) -> Image.Image:
-    """Coarse coloured grain."""
+    """Coarse grain, mostly of brightness, partly of colour."""
     width, height = picture.size
-    coarse = ((height + 1) // 2, (width + 1) // 2)
-    # Mostly of brightness, partly of colour.
+    coarse = (height // _GRAIN + 1, width // _GRAIN + 1)
     grain = rng.standard_normal((*coarse, 1), np.float32) + 0.5 * rng.standard_normal((*coarse, 3), np.float32)
-    grain = grain.repeat(2, axis=0).repeat(2, axis=1)[:height, :width] * (16.0, 27.0, 40.0)[level - 1]
+    grain = grain.repeat(_GRAIN, axis=0).repeat(_GRAIN, axis=1)[:height, :width] * (18.0, 32.0, 48.0)[level - 1]
     return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
 
 
 def _blur(rng: np.random.Generator, picture: Image.Image, level: int) -> Image.Image:
     """Everything out of focus."""
-    return picture.filter(ImageFilter.GaussianBlur((1.2, 2.0, 3.0)[level - 1] * picture.width / 128))
+    return picture.filter(ImageFilter.GaussianBlur((1.6, 2.6, 3.8)[level - 1] * picture.width / 128))
 
 
-def _seams(rng: np.random.Generator, picture: Image.Image, level: int) -> Image.Image:
-    """Horizontal strips that slipped sideways."""
+def _glitch(rng: np.random.Generator, picture: Image.Image, level: int) -> Image.Image:
+    """Horizontal strips that slipped sideways and lost the balance of their colours."""
     pixels = np.asarray(picture).copy()
     height, width = pixels.shape[:2]
-    strips = (3, 6, 10)[level - 1]
     strip = max(3, round(0.05 * height))
-    for slot in rng.permutation(height // strip)[:strips]:
-        shift = round(rng.uniform(0.1, 0.18) * width) * (1 if rng.integers(2) else -1)
+    for slot in rng.permutation(height // strip)[: (3, 6, 10)[level - 1]]:
+        shift = round(rng.uniform(0.08, 0.16) * width) * (1 if rng.integers(2) else -1)
         rows = slice(slot * strip, (slot + 1) * strip)
+        channel = 0 if rng.integers(2) else 2
         pixels[rows] = np.roll(pixels[rows], shift, axis=1)
+        pixels[rows, :, channel] = 255 - pixels[rows, :, channel] // 3
+        pixels[rows, :, 1] //= 2
     return Image.fromarray(pixels)
 
 
@@ -137,7 +140,7 @@ def _skulls(rng: np.random.Generator, canvas: Image.Image, level: int) -> Image.
 
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "aesthetic": {"muddy": _muddy, "tilt": _tilt, "clutter": _clutter},
-    "fidelity": {"noise": _noise, "blur": _blur, "seams": _seams},
+    "fidelity": {"noise": _noise, "blur": _blur, "glitch": _glitch},
     "harmlessness": {"slime": _slime, "thorns": _thorns, "skulls": _skulls},
 }
 """Dimension to its kinds of fault."""

@@ -1,0 +1,77 @@
+"""The caption contrast: an image should find its own caption among all captions of the batch.
+
+A reward that starts from random towers learns from votes how an image looks, but hardly what a prompt asks for: votes
+say which of two images fits better, never what is to be seen in them. Captions say it. The term is the image-to-text
+half of CLIP's loss (Radford et al. 2021, arXiv 2103.00020, section 2.3) over the distinct captions of a batch, so that
+two images with one caption are not each other's negatives::
+
+    loss_n = -log softmax_c(scale * cos(v_n, t_c))[caption of n]
+
+A group's candidates that show different things bring hard negatives by themselves: captions that differ in few words.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rewardkit.data.batch import Batch, Denominators
+from rewardkit.models.reward import RewardOutput
+from rewardkit.objectives.loss import Loss
+
+
+def caption_contrast(image_features: Tensor, caption_features: Tensor, caption: Tensor, scale: Tensor) -> Tensor:
+    """Cross entropy of each image over the captions. See the module's docstring.
+
+    Args:
+        image_features: ``[N, E]``, of any length.
+        caption_features: ``[C, E]``, of any length; distinct captions.
+        caption: int64 ``[N]``, each image's row of ``caption_features``, -1 where it has none.
+        scale: ``[]``, inverse temperature of the softmax.
+
+    Returns:
+        ``[N]``, not negative; 0 for images without a caption, which are no image's negatives either.
+    """
+    image, text = F.normalize(image_features, dim=-1), F.normalize(caption_features, dim=-1)
+    logits = scale * image @ text.T  # [N, C]
+    return F.cross_entropy(logits, caption, ignore_index=-1, reduction="none")
+
+
+class CaptionContrastObjective(nn.Module):
+    """``caption_contrast`` on the towers' shared embedding, averaged over the candidates that have a caption.
+
+    The average is over the whole optimiser step; the negatives are those of the micro-batch. The temperature is the
+    model's logit scale.
+    """
+
+    def forward(self, output: RewardOutput, labels: Batch, denominators: Denominators) -> Loss:
+        """This micro-batch's share of the step's loss.
+
+        Args:
+            output: Image features ``[N, E]``, caption features ``[C, E]`` and the logit scale.
+            labels: ``caption`` int64 ``[N]``.
+            denominators: ``captions`` of the whole optimiser step.
+
+        Returns:
+            The total, and ``accuracy``: this micro-batch's share of candidates that find their own caption.
+        """
+        image, captions, scale = output.image_features, output.caption_features, output.logit_scale
+        if captions is None or not len(captions):
+            # Nothing to tell apart; the zero still hangs on the scores, so every parameter gets a gradient.
+            return Loss(total=0.0 * output.scores.sum(), parts={"accuracy": output.scores.new_zeros(())})
+        assert image is not None and scale is not None, "the caption contrast needs a model of two towers"
+        image, captions = _full(image), _full(captions)
+        losses = caption_contrast(image, captions, labels.caption, scale)  # [N]
+        count = denominators.captions.to(losses).clamp(min=1)
+        found = _nearest(image, captions) == labels.caption  # [N]; -1 is never nearest
+        return Loss(total=losses.sum() / count, parts={"accuracy": found.to(losses).sum() / count})
+
+
+def _nearest(image: Tensor, captions: Tensor) -> Tensor:
+    """For each image the row of the caption with the highest cosine: int64 ``[N]``."""
+    return (image.detach() @ F.normalize(captions.detach(), dim=-1).T).argmax(dim=-1)
+
+
+def _full(features: Tensor) -> Tensor:
+    """At least float32, whatever the towers compute in."""
+    return features.float() if features.dtype.itemsize < 4 else features
