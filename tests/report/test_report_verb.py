@@ -12,7 +12,6 @@ import pytest
 from rewardkit import cli
 from rewardkit.config.layout import RunLayout
 
-
 Fit = Callable[[int], RunLayout]
 
 
