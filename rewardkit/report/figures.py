@@ -16,6 +16,8 @@ from rewardkit.report.scales import number
 MAX_OTHER_CURVES = 24
 """Curves of other metrics that a page shows."""
 
+_LOSS = "train/loss"
+
 Curve = Sequence[tuple[float, float]]
 
 
@@ -40,9 +42,7 @@ class Figure:
 def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     """Loss, validation accuracies, learning rate, throughput, and every other metric that was logged."""
     left = dict(curves)
-    figures = [
-        _figure("Loss", "loss", _take(left, "train/loss", "train/loss/"), {"train/loss": "total"}, "train/loss/")
-    ]
+    figures = _loss_figures(left)
     # val/PROTOCOL/DIMENSION, or val/SET/PROTOCOL/DIMENSION where there are several sets.
     families = dict.fromkeys(
         name.rpartition("/")[0] for name in left if name.startswith("val/") and name.count("/") > 1
@@ -58,6 +58,20 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     for name in sorted(left)[:MAX_OTHER_CURVES]:
         figures.append(_figure(name, name.rsplit("/", 1)[-1].replace("_", " "), {name: left[name]}, {}, "", main=False))
     return [figure for figure in figures if figure.svg or figure.note]
+
+
+def _loss_figures(left: dict[str, Curve]) -> list[Figure]:
+    """The loss with its terms (``train/loss/TERM``), and each term by dimension (``train/loss/TERM/DIMENSION``)."""
+    taken = _take(left, _LOSS, f"{_LOSS}/")
+    terms = [name for name in taken if name.count("/") == 2]
+    # A single term is the loss itself, but for its coefficient.
+    shown = [name for name in taken if name == _LOSS or (name in terms and len(terms) > 1)] or terms
+    figures = [_figure("Loss", "loss", {name: taken[name] for name in shown}, {_LOSS: "total"}, f"{_LOSS}/")]
+    for family in dict.fromkeys(name.rpartition("/")[0] for name in taken if name.count("/") > 2):
+        members = {name: points for name, points in taken.items() if name.rpartition("/")[0] == family}
+        term = family.removeprefix(f"{_LOSS}/")
+        figures.append(_figure(f"Loss, {term} by dimension", "loss", members, {}, f"{family}/"))
+    return figures
 
 
 def score_figures(evaluation: Evaluation) -> list[Figure]:
