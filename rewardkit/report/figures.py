@@ -42,7 +42,8 @@ class Figure:
 def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     """Loss, validation accuracies, learning rate, throughput, and every other metric that was logged."""
     left = dict(curves)
-    figures = _loss_figures(left)
+    loss, *by_dimension = _loss_figures(left)
+    figures = [loss]
     # val/PROTOCOL/DIMENSION, or val/SET/PROTOCOL/DIMENSION where there are several sets.
     families = dict.fromkeys(
         name.rpartition("/")[0] for name in left if name.startswith("val/") and name.count("/") > 1
@@ -55,6 +56,7 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     labels = {"train/throughput/images_per_s": "images", "train/throughput/comparisons_per_s": "comparisons"}
     speed: dict[str, Curve] = {name: left.pop(name) for name in labels if name in left}
     figures.append(_figure("Throughput", "per second", speed, labels, ""))
+    figures += by_dimension
     for name in sorted(left)[:MAX_OTHER_CURVES]:
         figures.append(_figure(name, name.rsplit("/", 1)[-1].replace("_", " "), {name: left[name]}, {}, "", main=False))
     return [figure for figure in figures if figure.svg or figure.note]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,21 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 import rewardkit
 from rewardkit.config.help import show_value
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.options import leaves
 from rewardkit.config.schema import FitOptions
 from rewardkit.report.against import Gain, compare_evaluations
-from rewardkit.report.charts import interval_bar, interval_scale, mark_shape, share_axis
+from rewardkit.report.charts import share_axis
 from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
 from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluations_of_summary, summary_of_set
 from rewardkit.report.figures import Figure, curve_figures, margin_figures, score_figures
 from rewardkit.report.run_files import Option, RunFiles, read_run, read_tables
-from rewardkit.report.scales import Axis, number
+from rewardkit.report.scales import Axis
+from rewardkit.report.template import PAGE, environment
 
 DEFAULT_PROTOCOL = "strict_micro"
 """The rule for a run that names none."""
@@ -144,19 +141,22 @@ def render(
         _set_section(evaluation, n, len(evaluations), gains.get(evaluation.set, []), thumbnails)
         for n, evaluation in enumerate(evaluations)
     ]
-    template = _environment().get_template("report.html.j2")
-    return template.render(
-        run=files,
-        version=rewardkit.__version__,
-        sets=sets,
-        other=other,
-        selection=describe_selection(files, evaluations),
-        curves=curve_figures(files.curves),
-        missing_pictures=thumbnails.missing,
-        changed=changed_options(files.options),
-        environment=_environment_lines(files.environment),
-        listed_errors=files.bad_samples[:_LISTED_ERRORS],
-        reproduce=reproduce(files),
+    return (
+        environment()
+        .get_template(PAGE)
+        .render(
+            run=files,
+            version=rewardkit.__version__,
+            sets=sets,
+            other=other,
+            selection=describe_selection(files, evaluations),
+            curves=curve_figures(files.curves),
+            missing_pictures=thumbnails.missing,
+            changed=changed_options(files.options),
+            environment=_environment_lines(files.environment),
+            listed_errors=files.bad_samples[:_LISTED_ERRORS],
+            reproduce=reproduce(files),
+        )
     )
 
 
@@ -266,62 +266,3 @@ def _environment_lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             lines.append((str(name).replace("_", " "), "none" if value is None else str(value)))
     return lines
-
-
-def _environment() -> jinja2.Environment:
-    """Jinja with everything escaped and no undefined names."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rewardkit.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "breakable": _breakable,
-        "share": _share,
-        "signed": _signed,
-        "count": _count,
-        "minutes": _minutes,
-        "plain": _plain,
-    }
-    environment.globals |= {
-        "bar": _row_bar,
-        "scale": interval_scale,
-        "shape": mark_shape,
-    }
-    return environment
-
-
-def _row_bar(row: Row, axis: Axis, *, marks: bool, width: int) -> Markup:
-    """The interval bar of a row, with its reference marks or with chance alone."""
-    beside = {**row.baselines, "reachable": row.reachable} if marks else {"chance": 0.5}
-    return interval_bar(row.value, row.low, row.high, axis=axis, marks=beside, width=width)
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may be broken behind its underscores."""
-    return Markup("_<wbr>").join(name.split("_"))
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
-
-
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
-
-
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _plain(value: float) -> str:
-    """A score or a number of votes."""
-    return number(value)
