@@ -6,15 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_run import DEMO_DIMENSIONS, TINY_TOWER
 
 import rewardkit  # noqa: F401  (before anything imports torchvision; see rewardkit/_torchvision.py)
-
-TINY_TOWER = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
-    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
-}
-DEMO_DIMENSIONS = ("overall", "prompt_following", "aesthetic", "fidelity", "harmlessness")
 
 
 @pytest.fixture(autouse=True)

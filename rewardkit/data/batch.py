@@ -1,4 +1,4 @@
-"""The batch: ragged and flat, so that no image and no prompt is encoded twice (DESIGN: the data)."""
+"""The batch: ragged and flat, so that no image and no prompt is encoded twice."""
 
 from __future__ import annotations
 

@@ -79,12 +79,17 @@ def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: M
         return _continue(layout, values, layout.last_checkpoint)
     if launched_rank() > 0:
         return Opened(layout, None, 0)
-    if layout.root.exists() and any(layout.root.iterdir()):
+    if layout.exists or _holds_files(layout.root):
         raise UserError(
             f"{layout.root} exists already and is not overwritten. Choose another run.name, continue it with "
             "resume=auto, or delete the folder."
         )
     return Opened(layout, None, 0)
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether a folder has anything in it but the log of an attempt that failed before the run began."""
+    return folder.is_dir() and any(not path.name.startswith("console") for path in folder.iterdir())
 
 
 def _layout_of(path: Path) -> RunLayout:

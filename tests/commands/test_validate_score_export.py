@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tiny_run import DEMO_DIMENSIONS, TINY_TOWER
 
 import rewardkit
 from rewardkit import cli
 from rewardkit.data.index import ShardIndex
-from tests.conftest import DEMO_DIMENSIONS, TINY_TOWER
 
 
 @pytest.fixture(scope="module")

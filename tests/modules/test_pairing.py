@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import DEMO_DIMENSIONS
 
 from rewardkit.data.datamodule import PreferenceData
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.objectives.pairwise import PairwiseObjective
-from tests.conftest import DEMO_DIMENSIONS
 
 
 def gradients(model: CLIPReward, folder: Path, *, pairing: str, units: int, micro: int) -> dict[str, torch.Tensor]:
