@@ -128,7 +128,7 @@ def _no_double(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_record(record: dict[str, Any], file: Path) -> GroupWithImages:
-    """A group as DESIGN's record has it, checked for misspelt fields, which reading a shard does not do."""
+    """A whole group record (docs/data.md), checked for misspelt fields, which reading a shard does not do."""
     known = tuple(item.name for item in fields(Group))
     _check_names(record, known, "a group record")
     for part, kind in RECORD_PARTS.items():
