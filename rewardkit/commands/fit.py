@@ -14,7 +14,7 @@ from rewardkit.config.help import verb_help
 from rewardkit.config.recipes import compose_fit
 from rewardkit.config.schema import FitOptions
 from rewardkit.config.show import composed_yaml, flat_values
-from rewardkit.errors import EXIT_DONE, UserError
+from rewardkit.errors import EXIT_DONE, RewardkitError, UserError
 
 if TYPE_CHECKING:
     from rewardkit.engine.run_directory import Opened
@@ -116,9 +116,18 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         callbacks=callbacks.all,
     )
     module = build_module(options, model)
-    stopped = train(trainer, module, data, interruption=callbacks.interruption, checkpoint=opened.checkpoint)
+    command = f"python -m rewardkit fit resume={layout.root}"
+    try:
+        stopped = train(trainer, module, data, interruption=callbacks.interruption, checkpoint=opened.checkpoint)
+    except (OSError, RewardkitError):
+        if layout.last_checkpoint.is_file():
+            Console(stderr=True).print(
+                f"stopped by the error below; once that is mended, continue from the last checkpoint with: {command}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise
     if stopped is not None:
-        command = f"python -m rewardkit fit resume={layout.root}"
         console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
         return stopped.exit_code
     if trainer.is_global_zero:

@@ -77,12 +77,16 @@ class ResumableCheckpoints(Callback):
         """Writes last.ckpt under a scratch name first: a kill leaves the previous one whole."""
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / "last.ckpt.tmp"
-        trainer.save_checkpoint(scratch)
-        if trainer.is_global_zero:
-            with scratch.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(scratch, self.folder / "last.ckpt")
+        scratch, target = self.folder / "last.ckpt.tmp", self.folder / "last.ckpt"
+        try:
+            trainer.save_checkpoint(scratch)
+            if trainer.is_global_zero:
+                with scratch.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(scratch, target)
+        except OSError as error:
+            scratch.unlink(missing_ok=True)  # half a checkpoint on a full disk helps nobody
+            raise OSError(error.errno, error.strerror, str(target)) from error
         self.saved_step = trainer.global_step
 
 

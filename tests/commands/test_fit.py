@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -143,6 +144,30 @@ def test_dry_run_writes_nothing(tiny_fit: list[str], capsys: pytest.CaptureFixtu
     for words in ("image tower", "pixels", "[8, 3, 32, 32]", "8 steps of 4 groups", "GB", "towers/decayed"):
         assert words in printed, words
     assert not layout(tiny_fit, "x").root.parent.exists()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    tiny_fit: list[str], whole_run: RunLayout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import lightning.pytorch as pl
+
+    real = pl.Trainer.save_checkpoint
+
+    def full_from_step_4(trainer: pl.Trainer, path: Path, *more: object) -> None:
+        if trainer.global_step >= 4:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(trainer, path, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full_from_step_4)
+    assert fit(tiny_fit, "run.name=full") == 1
+    error = capsys.readouterr().err
+    run = layout(tiny_fit, "full")
+    assert "the disk is full" in error and f"fit resume={run.root}" in error and "Traceback" not in error
+    assert [p.name for p in run.checkpoints.iterdir()] == ["last.ckpt"]
+    monkeypatch.undo()
+    assert cli.run(["fit", f"resume={run.root}"]) == 0
+    assert_same_training(whole_run, run)
 
 
 @pytest.mark.slow
