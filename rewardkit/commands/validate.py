@@ -91,7 +91,9 @@ def rows_table(rows: list[dict[str, Any]], title: str) -> Table:
     """Accuracies with interval and counts, beside the baselines."""
     from rewardkit.commands.summary import share
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
+    )
     table.add_column("dimension", no_wrap=True)
     for column in (
         "accuracy",
