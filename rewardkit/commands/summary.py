@@ -127,11 +127,9 @@ def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Consol
 def accuracy_table(evaluated: Mapping[str, Any], *, title: str, summary: Mapping[str, Any]) -> Table:
     """Accuracies per dimension with interval and counts, beside the best possible and the baselines; 80 columns."""
     best = (summary.get("ceilings") or {}).get("best", {})
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("dimension", no_wrap=True)
-    columns = ["accuracy", "95 %", "n", "best\npossible", "one\nperson", "which\ngenerator", "listed\nfirst"]
+    columns = ["accu-\nracy", "95 %", "n", "best\npossible", "one\nperson", "which\ngenerator", "listed\nfirst"]
     for column in columns if best else [name for name in columns if "possible" not in name]:
         table.add_column(column, justify="right", no_wrap=True)
     for dimension, row in evaluated["accuracies"].items():

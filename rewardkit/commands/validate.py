@@ -91,19 +91,17 @@ def rows_table(rows: list[dict[str, Any]], title: str) -> Table:
     """Accuracies with interval and counts, beside the baselines."""
     from rewardkit.commands.summary import share
 
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("dimension", no_wrap=True)
     for column in (
-        "accuracy",
+        "accu-\nracy",
         "95 %",
         "n",
         "ties",
         "one\nperson",
         "which\ngenerator",
         "listed\nfirst",
-        "generator-\nbalanced",
+        "bal-\nanced",
     ):
         table.add_column(column, justify="right", no_wrap=True)
     beside = ("annotator_agreement", "which_generator", "list_position", "generator_balanced")

@@ -40,11 +40,11 @@ def _clutter(rng: np.random.Generator, canvas: Image.Image, level: int) -> Image
     draw = ImageDraw.Draw(canvas)
     width, height = canvas.size
     loud: tuple[Colour, ...] = ((255, 0, 200), (0, 255, 190), (255, 120, 0), (190, 255, 0))
-    for n in range((14, 32, 60)[level - 1]):
+    for n in range((12, 28, 54)[level - 1]):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
-        angle, length = rng.uniform(0, np.pi), 0.045 * width
+        angle, length = rng.uniform(0, np.pi), 0.052 * width
         dx, dy = length * np.cos(angle), length * np.sin(angle)
-        draw.line((x - dx, y - dy, x + dx, y + dy), fill=loud[n % len(loud)], width=max(2, round(0.018 * width)))
+        draw.line((x - dx, y - dy, x + dx, y + dy), fill=loud[n % len(loud)], width=max(2, round(0.026 * width)))
     return canvas
 
 
