@@ -6,6 +6,7 @@ index; workers hold no state, so their number changes nothing.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -238,6 +239,7 @@ class BatchLoader(DataLoader[Batch]):
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=keep_workers and workers > 0,
+            worker_init_fn=_leave_signals_alone,
         )
         self.bad = bad
 
@@ -258,6 +260,15 @@ class BatchLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Nothing; see ``state_dict``."""
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Ctrl-C and a cluster's signals reach every process of a run; only the main one may act on them.
+
+    A worker that died of one would end the run before its checkpoint is written.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -88,7 +88,12 @@ def make_trainer(
         gradient_clip: Largest gradient norm.
         loggers: Where metrics go.
         callbacks: In the order in which they are called.
+
+    Raises:
+        UserError: The precision is not to be had on this machine.
     """
+    if hardware.precision == "16" and not torch.cuda.is_available():
+        raise UserError("trainer.precision: 16 needs a GPU; on a CPU take bf16 or 32")
     return pl.Trainer(
         accelerator="gpu" if torch.cuda.is_available() else "cpu",
         devices=hardware.devices,

@@ -121,6 +121,7 @@ def test_too_many_bad_images_stop_the_run(fit_on: FitOn, tmp_path: Path, capsys:
         (["model.architecture=none.json"], 2, "none.json"),
         (["model.pretrained=laion3b"], 2, "laion3b"),
         (["trainer.devices=two"], 2, "whole number"),
+        (["trainer.precision=16"], 2, "bf16"),
         (["plugins=none.py"], 2, "no file"),
         (["resume=nowhere"], 2, "neither a run's folder"),
     ],

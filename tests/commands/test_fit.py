@@ -172,6 +172,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_resume(tiny_fit: list[str], whole_run: RunLayout) -> None:
+    tiny_fit = [a for a in tiny_fit if not a.startswith("data.workers")] + ["data.workers=2"]
     code, output = _run_and_signal(tiny_fit, "interrupted", signal.SIGINT, steps_before=1)
     assert code == 130, output
     assert "continue with: python -m rewardkit fit resume=" in output and "Traceback" not in output
@@ -181,6 +182,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(tiny_fit: list[str], whole_run: Run
 
 @pytest.mark.slow
 def test_a_preemption_signal_saves_and_asks_to_be_requeued(tiny_fit: list[str]) -> None:
+    tiny_fit = [a for a in tiny_fit if not a.startswith("data.workers")] + ["data.workers=1"]
     code, output = _run_and_signal(tiny_fit, "preempted", signal.SIGTERM, steps_before=1)
     assert code == 75, output
     assert layout(tiny_fit, "preempted").last_checkpoint.is_file()
@@ -195,15 +197,17 @@ def test_killed_at_a_random_moment_and_resumed(tiny_fit: list[str], whole_run: R
 
 
 def _run_and_signal(arguments: list[str], name: str, number: signal.Signals, *, steps_before: int) -> tuple[int, str]:
-    """Starts a run in a process of its own and sends it a signal once so many steps have been logged."""
+    """Starts a run and sends it and its workers a signal, as a terminal does, once so many steps have been logged."""
     run = layout(arguments, name)
     command = [sys.executable, "-m", "rewardkit", "fit", *arguments, f"run.name={name}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     until = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < until:
         logged = run.metrics.is_file() and run.metrics.read_text(encoding="utf-8").count("train/lr")
         if logged is not False and logged >= steps_before:
-            process.send_signal(number)
+            os.killpg(process.pid, number)
             break
         time.sleep(0.005)
     output, _ = process.communicate(timeout=120)
