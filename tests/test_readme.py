@@ -13,6 +13,7 @@ fails.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -135,6 +136,28 @@ def test_block(block: Block, folders: dict[str, Path]) -> None:
     done = run_block(block, folders[block.page])
     told = f"{block.text}\n--- output\n{done.stdout[-4000:]}\n--- errors\n{done.stderr[-4000:]}"
     assert done.returncode == 0, f"{block.page}, line {block.line}: exit code {done.returncode}\n{told}"
+
+
+DEMO_TARGETS = {
+    "overall": 0.80,
+    "prompt_following": 0.75,
+    "aesthetic": 0.87,
+    "fidelity": 0.84,
+    "harmlessness": 0.88,
+}
+"""Held-out accuracies that the first command must reach on the embedded dataset, whatever its seed."""
+
+
+@pytest.mark.slow
+def test_the_first_command_reaches_its_accuracies(folders: dict[str, Path]) -> None:
+    summaries = sorted((folders["README.md"] / "runs" / "hpsv2").glob("*/summary.json"))
+    if not summaries:
+        pytest.skip("the block of README.md that trains was not run before")
+    summary = json.loads(summaries[-1].read_text(encoding="utf-8"))
+    reached = {name: summary["accuracies"][name]["value"] for name in DEMO_TARGETS}
+    assert all(reached[name] >= target for name, target in DEMO_TARGETS.items()), reached
+    assert 0.88 <= summary["ceilings"]["best"]["overall"] <= 0.92
+    assert 0.76 <= summary["ceilings"]["ignoring_prompt"]["overall"] <= 0.82
 
 
 def test_readme_has_blocks_that_are_run() -> None:
