@@ -63,7 +63,7 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
 
 
 def _loss_figures(left: dict[str, Curve]) -> list[Figure]:
-    """The loss with its terms (``train/loss/TERM``), and each term by dimension (``train/loss/TERM/DIMENSION``)."""
+    """The loss with its terms (``train/loss/TERM``), and the parts of each term (``train/loss/TERM/PART``)."""
     taken = _take(left, _LOSS, f"{_LOSS}/")
     terms = [name for name in taken if name.count("/") == 2]
     # A single term is the loss itself, but for its coefficient.
@@ -72,7 +72,7 @@ def _loss_figures(left: dict[str, Curve]) -> list[Figure]:
     for family in dict.fromkeys(name.rpartition("/")[0] for name in taken if name.count("/") > 2):
         members = {name: points for name, points in taken.items() if name.rpartition("/")[0] == family}
         term = family.removeprefix(f"{_LOSS}/")
-        figures.append(_figure(f"Loss, {term} by dimension", "loss", members, {}, f"{family}/"))
+        figures.append(_figure(f"Parts of {term}", "", members, {}, f"{family}/"))
     return figures
 
 
