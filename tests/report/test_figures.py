@@ -16,8 +16,8 @@ def labels(figure: Figure) -> list[str]:
 def test_a_loss_of_one_term_is_one_line() -> None:
     found = figures("train/loss", "train/loss/pairwise", "train/loss/pairwise/overall", "train/loss/pairwise/other")
     assert found["Loss"].legend == ()
-    assert labels(found["Loss, pairwise by dimension"]) == ["overall", "other"]
-    assert set(found) == {"Loss", "Loss, pairwise by dimension"}
+    assert labels(found["Parts of pairwise"]) == ["overall", "other"]
+    assert set(found) == {"Loss", "Parts of pairwise"}
 
 
 def test_a_loss_of_two_terms_shows_them() -> None:
