@@ -10,7 +10,9 @@ from lightning.pytorch.callbacks import Callback
 
 
 class StepLog(Callback):
-    """Logs ``train/*`` every so many steps. Losses are summed over ranks, since each rank holds a share of the step's.
+    """Logs ``train/*`` every so many steps: figures of that step, and accuracies on all steps since the last logged one.
+
+    Losses are summed over ranks, since each rank holds a share of the step's.
 
     Args:
         every: Optimiser steps between logged ones; the first and the last are logged too.
@@ -33,6 +35,9 @@ class StepLog(Callback):
                 torch.stack([metrics[n].to(module.device) for n in shares]), reduce_op="sum"
             )
             metrics |= dict(zip(shares, summed, strict=True))
+        live = module.train_accuracy.compute()
+        metrics |= {f"accuracy/{name}": value for name, value in live.items() if not value.isnan()}
+        module.train_accuracy.reset()
         metrics["lr"] = torch.tensor(trainer.optimizers[0].param_groups[0]["lr"])
         for logger in trainer.loggers:
             logger.log_metrics({f"train/{name}": float(value) for name, value in metrics.items()}, step=step)

@@ -25,10 +25,11 @@ class _DeclareMissingOperators(MetaPathFinder):
         if fullname != "torchvision._meta_registrations":
             return
         import torch
+        from torch import library
 
         for name, schema in _OPERATORS.items():
             if not torch._C._dispatch_has_kernel(name) and torch._C._jit_get_schemas_for_operator(name) == []:
-                torch.library.define(name, schema)
+                library.define(name, schema)
 
 
 def install() -> None:

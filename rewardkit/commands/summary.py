@@ -16,8 +16,7 @@ from rewardkit.callbacks.best_bundle import BestBundle
 from rewardkit.commands.fit_callbacks import RunCallbacks
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
-from rewardkit.data.demo.dataset import demo_utilities
-from rewardkit.data.demo.voters import ceilings
+from rewardkit.data.demo.dataset import demo_ceilings
 from rewardkit.data.predictions import read_predictions
 from rewardkit.engine.run_directory import write_text
 from rewardkit.metrics.breakdown import evaluation_rows
@@ -67,7 +66,7 @@ def embedded_ceilings(options: FitOptions) -> dict[str, Any] | None:
     if options.data.val[0] != EMBEDDED:
         return None
     embedded = options.data.embedded
-    found = ceilings(demo_utilities(seed=embedded.seed, start=0, count=embedded.val_groups, split="val"))
+    found = demo_ceilings(seed=embedded.seed, start=0, count=embedded.val_groups, split="val")
     return {"best": dict(found.best), "ignoring_prompt": {"overall": found.blind}}
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rewardkit.data.batch import Batch
+from rewardkit.metrics.live import PairAccuracy
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.reward import RewardOutput
 from rewardkit.modules.parameter_groups import parameter_groups
@@ -69,6 +70,8 @@ class PairwiseCLIPReward(pl.LightningModule):
         self.coefficients = dict(coefficients)
         self.seed = seed
         self.max_log_scale = math.log(max_logit_scale)
+        self.train_accuracy = PairAccuracy(model.dimensions)
+        self.train_accuracy.persistent(True)  # a resumed run logs what an uninterrupted one would
         self.step_metrics: dict[str, Tensor] = {}
         self.step_batches: list[Batch] = []
 
@@ -137,12 +140,14 @@ class PairwiseCLIPReward(pl.LightningModule):
         """Adds one micro-batch to the figures of the optimiser step; callbacks read them when the step is done.
 
         ``step_metrics`` are this rank's shares: they add up over ranks to the loss of the step. ``score_spread`` is the
-        standard deviation of scores within groups, of the last micro-batch.
+        standard deviation of scores within groups, of the last micro-batch. ``train_accuracy`` counts on until a
+        callback logs and resets it.
         """
         for name, value in shares.items():
             self.step_metrics[name] = self.step_metrics.get(name, torch.zeros(())) + value.detach().float().cpu()
         self.step_metrics["score_spread"] = spread_within_groups(output.scores.detach(), batch.group)
         self.step_batches.append(batch)
+        self.train_accuracy.update(output.scores.detach(), batch)
 
 
 def spread_within_groups(scores: Tensor, group: Tensor) -> Tensor:
