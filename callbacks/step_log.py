@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 
 class StepLog(Callback):
-    """Logs ``train/*`` every so many steps: figures of that step, and accuracies on all steps since the last logged one.
+    """Logs ``train/*`` every so many steps: figures of that step, and accuracies on all since the last one.
 
     Losses are summed over ranks, since each rank holds a share of the step's.
 
