@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from rewardkit.data.mixture import LabelCounts, Mixture
 from rewardkit.data.order import Schedule, epoch_order, evaluation_slices, sides
 from rewardkit.data.shards import Sample, key_at
 from rewardkit.errors import BadSample, RewardkitError
+
+GRACE_SECONDS = 10
+"""How long a loader worker goes on after SIGTERM: the main process finishes its step and saves meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,12 +267,19 @@ class BatchLoader(DataLoader[Batch]):
 
 
 def _leave_signals_alone(worker: int) -> None:
-    """Ctrl-C and a cluster's signals reach every process of a run; only the main one may act on them.
+    """Ctrl-C and a cluster's signals reach every process of a run; only the main one may act on them at once.
 
-    A worker that died of one would end the run before its checkpoint is written.
+    A worker that died of one would end the run before its checkpoint is written. SIGTERM is also how a process that
+    ends stops the workers it still has, so it only starts a clock, after which the worker ends.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_soon)
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    signal.alarm(GRACE_SECONDS)
 
 
 def _as_it_is(batch: Any) -> Any:
