@@ -109,4 +109,5 @@ def test_interval_bar_places_value_and_marks() -> None:
 
 @pytest.mark.parametrize("kind", ["chance", "value", "annotators", "generator", "position", "reachable"])
 def test_every_mark_has_a_shape(kind: str) -> None:
-    parse(mark_shape(kind))
+    drawn = list(parse(mark_shape(kind)))
+    assert drawn and (drawn[0].get("d") or drawn[0].get("x1")), "the mark draws nothing"
