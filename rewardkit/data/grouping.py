@@ -1,0 +1,219 @@
+"""From all that was said of one group to its record: the rule by which rows become candidates and labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rewardkit.data.formats.format import BadRow, Format, ReadLog
+from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
+from rewardkit.data.group import Answer, Candidate, Comparison, Group, Ranking
+from rewardkit.data.spool import Gathered, ImagePlace, Spool
+
+
+@dataclass(slots=True)
+class Grouped:
+    """A group's record, where its images lie, and what was left out on the way.
+
+    Attributes:
+        images: One per candidate.
+        bad: Statements that contradict an earlier one of the group.
+        notes: Reason -> how often something was changed.
+    """
+
+    group: Group | None
+    images: list[ImagePlace]
+    bad: list[BadRow] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """A group's images while its statements come in."""
+
+    index: dict[str, int] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
+    generators: list[str | None] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    slots: dict[str, Any] = field(default_factory=dict)
+
+
+def build_group(said: Gathered, format_name: str) -> Grouped:
+    """The record of one group.
+
+    Named people's choices are kept as their orders of two images; unnamed ones are added up to votes. A statement
+    that names another generator of an image, or another value of a tag, than an earlier one is left out.
+    """
+    if isinstance(said.statements[0], WholeRecord):
+        return _whole(said.statements[0], format_name)
+    made = Grouped(None, [])
+    candidates = _Candidates()
+    kept: list[Statement] = []
+    for statement in said.statements:
+        assert isinstance(statement, Statement)
+        problem = _contradiction(candidates, statement)
+        if problem:
+            made.bad.append(BadRow(statement.file, statement.line, problem))
+            continue
+        _enter(candidates, statement)
+        kept.append(statement)
+    comparisons, rankings, answers = _labels(kept, candidates.index, made.notes)
+    first = kept[0]
+    made.group = Group(
+        id=said.id or hashlib.sha256(json.dumps([said.group, said.prompt]).encode()).hexdigest()[:16],
+        prompt=said.prompt,
+        candidates=tuple(
+            Candidate(name, generator) for name, generator in zip(candidates.index, candidates.generators, strict=True)
+        ),
+        comparisons=tuple(comparisons),
+        rankings=tuple(rankings),
+        answers=tuple(answers),
+        tags=candidates.tags,
+        slots=candidates.slots,
+        provenance={"format": format_name, "file": first.file, "line": first.line},
+    )
+    made.images = [
+        said.bytes_of.get(name) or ImagePlace(name, folder)
+        for name, folder in zip(candidates.index, candidates.folders, strict=True)
+    ]
+    return made
+
+
+def _whole(said: WholeRecord, format_name: str) -> Grouped:
+    """A record that came whole."""
+    group = said.record
+    place = {"format": format_name, "file": said.file, "line": said.line}
+    group = replace(group, provenance={**place, **group.provenance})
+    return Grouped(group, [ImagePlace(candidate.file, said.folder) for candidate in group.candidates])
+
+
+def _contradiction(candidates: _Candidates, said: Statement) -> str:
+    """What of a statement cannot stand beside what was said before; "" where all can."""
+    for image, generator in zip(said.images, said.generators, strict=False):
+        position = candidates.index.get(image)
+        known = None if position is None else candidates.generators[position]
+        if generator is not None and known is not None and generator != known:
+            return (
+                f"image {image!r} is said to come from generator {generator!r}, but an earlier row of this prompt says "
+                f"{known!r}. One image has one generator: correct one of the rows"
+            )
+    for name, value in said.tags.items():
+        known = candidates.tags.get(name)
+        if known is not None and known != value:
+            return (
+                f"tag {name!r} is {value!r}, but an earlier row of this prompt says {known!r}. Tags belong to the "
+                "prompt: make them equal, or give the rows different groups"
+            )
+    return ""
+
+
+def _enter(candidates: _Candidates, said: Statement) -> None:
+    generators: Sequence[str | None] = said.generators or [None] * len(said.images)
+    for image, generator in zip(said.images, generators, strict=True):
+        position = candidates.index.setdefault(image, len(candidates.index))
+        if position == len(candidates.generators):
+            candidates.generators.append(generator)
+            candidates.folders.append(said.folder)
+        elif generator is not None:
+            candidates.generators[position] = generator
+    candidates.tags.update(said.tags)
+    for name, value in said.slots.items():
+        candidates.slots.setdefault(name, value)
+
+
+def _labels(
+    statements: list[Statement], index: dict[str, int], notes: Counter[str]
+) -> tuple[list[Comparison], list[Ranking], list[Answer]]:
+    choices: dict[str, list[Choice]] = defaultdict(list)
+    rankings: list[Ranking] = []
+    answers: list[Answer] = []
+    for said in statements:
+        if isinstance(said, Choice):
+            choices[said.dimension].append(said)
+        elif isinstance(said, Order):
+            rankings.append(Ranking(said.dimension, said.by, _spread(index, said.images, said.ranks)))
+        elif isinstance(said, Rating):
+            answers.append(Answer(said.dimension, index[said.images[0]], said.by, said.value, said.rationale))
+    comparisons: list[Comparison] = []
+    also_said = {label.dimension for label in rankings} | {label.dimension for label in answers}
+    for dimension, rows in choices.items():
+        if dimension not in also_said and all(said.by and said.weight == 1.0 and _is_choice(said) for said in rows):
+            # A named person's choice is kept as that person's order of two, so that nobody's name is lost.
+            rankings.extend(Ranking(dimension, said.by, _spread(index, said.images, _ranks(said))) for said in rows)
+            continue
+        comparisons.extend(_add_votes(index, dimension, rows))
+        if any(said.by for said in rows):
+            notes[f"groups where choices on {dimension!r} became votes without the raters' names"] += 1
+        if dimension in also_said:
+            notes[
+                f"groups with comparisons beside ratings or rankings on {dimension!r}: their pairs follow from the "
+                "comparisons alone"
+            ] += 1
+    return comparisons, rankings, answers
+
+
+def _is_choice(said: Choice) -> bool:
+    """Whether the votes are those of one person."""
+    return sorted(said.votes) == [0.0, 0.0, 1.0]
+
+
+def _ranks(said: Choice) -> tuple[float, float]:
+    """Ranks of the two images of one person's choice."""
+    for_first, _, for_second = said.votes
+    return (1.0, 1.0) if for_first == for_second else (1.0, 2.0) if for_first > for_second else (2.0, 1.0)
+
+
+def _spread(index: dict[str, int], images: tuple[str, ...], ranks: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Ranks of some images as one rank per candidate of the group, None for the others."""
+    spread: list[float | None] = [None] * len(index)
+    for image, rank in zip(images, ranks, strict=True):
+        spread[index[image]] = rank
+    return tuple(spread)
+
+
+def _add_votes(index: dict[str, int], dimension: str, rows: list[Choice]) -> Iterator[Comparison]:
+    """Rows on the same two images and of the same weight become one comparison with their votes added."""
+    added: dict[tuple[int, int, float], list[float]] = {}
+    for said in rows:
+        i, j = (index[image] for image in said.images)
+        votes = said.votes if i < j else said.votes[::-1]
+        total = added.setdefault((min(i, j), max(i, j), said.weight), [0.0, 0.0, 0.0])
+        for side in range(3):
+            total[side] += votes[side]
+    for (i, j, weight), votes_of in added.items():
+        yield Comparison(dimension, i, j, (votes_of[0], votes_of[1], votes_of[2]), weight)
+
+
+def gather(statements: Iterable[Said], spool: Spool, log: ReadLog) -> int:
+    """Takes all statements into the spool; the number of groups. One that does not fit is a bad row of the log."""
+    spool.start()
+    for said in statements:
+        try:
+            spool.add(said)
+        except ValueError as error:
+            log.leave_out(said.file, said.line, str(error))
+    return spool.finish()
+
+
+def read_groups(format: Format, src: Path, options: Any = None, log: ReadLog | None = None) -> list[Grouped]:
+    """All groups of a small source in memory, for looking at one; ``convert`` streams them.
+
+    Raises:
+        UserError: The source is not what the format reads.
+        DataError: Too many rows are bad.
+    """
+    log = log or ReadLog()
+    with TemporaryDirectory() as scratch, Spool(Path(scratch)) as spool:
+        count = gather(format.read(src, options if options is not None else format.options(), log), spool, log)
+        made = [build_group(said, format.name) for said in spool.groups(0, count)]
+    log.bad += [bad for grouped in made for bad in grouped.bad]
+    for grouped in made:
+        log.notes.update(grouped.notes)
+    log.judge()
+    return made

@@ -1,0 +1,244 @@
+"""Statements on disk while a source is read, brought together by group: millions of rows in constant memory.
+
+A source's rows come in any order, and a group is whole only behind the last of them. They are kept in a SQLite file,
+images that come as bytes in one file beside it; neither is part of a shard set, and both go when it is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
+from rewardkit.data.group import from_json, to_json
+from rewardkit.errors import DataError, UserError
+
+RECENT = 100_000
+"""Groups whose numbers are remembered in memory; rows of a group mostly stand near each other."""
+
+_KINDS: dict[str, type[Statement]] = {"said": Statement, "choice": Choice, "rating": Rating, "order": Order}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePlace:
+    """Where an image's bytes lie: a file of the source, or a range of the spool's own file of bytes.
+
+    Attributes:
+        name: The image's name in its group.
+        folder: Folder inside the source that the name is relative to.
+        offset: First byte in the spool's file; None where it is a file of the source.
+        length: Bytes there.
+    """
+
+    name: str
+    folder: str = ""
+    offset: int | None = None
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All that was said of one group, in the order of the rows.
+
+    Attributes:
+        number: The group's place in the order in which groups first appear, from 0.
+        statements: A ``WholeRecord`` stands alone.
+        bytes_of: Name of each image that came as bytes, to where they are.
+    """
+
+    number: int
+    prompt: str
+    group: str | None
+    id: str | None
+    statements: list[Said]
+    bytes_of: dict[str, ImagePlace]
+
+
+class Spool:
+    """A source's statements by group. Written once, then read from any process.
+
+    Args:
+        folder: Where ``spool.sqlite`` and ``spool.bytes`` lie.
+        part: ``(k, n)`` keeps only the groups of the k-th of n parts, from 0, by a hash of the group.
+    """
+
+    def __init__(self, folder: Path, part: tuple[int, int] | None = None) -> None:
+        self.folder = folder
+        self._part = part
+        self._numbers: dict[bytes, int] = {}
+        self._count = 0
+        self._end = 0
+        self._bytes: Any = None
+        self._base = sqlite3.connect(folder / "spool.sqlite", isolation_level=None)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bytes is not None:
+            self._bytes.close()
+        self._base.close()
+
+    def start(self) -> None:
+        """Empties it and makes it ready for ``add``."""
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-65536"):
+            self._base.execute(f"PRAGMA {pragma}")
+        for table in ("groups", "said", "ids", "bytes"):
+            self._base.execute(f"DROP TABLE IF EXISTS {table}")
+        self._base.execute(
+            "CREATE TABLE groups (number INTEGER PRIMARY KEY, key BLOB UNIQUE, prompt TEXT, name TEXT, id TEXT)"
+        )
+        self._base.execute("CREATE TABLE said (number INTEGER, payload TEXT)")
+        self._base.execute("CREATE TABLE ids (id TEXT PRIMARY KEY, place TEXT) WITHOUT ROWID")
+        self._base.execute(
+            "CREATE TABLE bytes (number INTEGER, name TEXT, digest BLOB, offset INTEGER, length INTEGER, "
+            "PRIMARY KEY (number, name)) WITHOUT ROWID"
+        )
+        self._base.execute("BEGIN")
+        self._bytes = open(self.folder / "spool.bytes", "wb")  # noqa: SIM115  (closed by __exit__)
+
+    def add(self, said: Said) -> bool:
+        """Takes one statement into its group.
+
+        Returns:
+            Whether it is of this part.
+
+        Raises:
+            ValueError: It does not go with what was said before: an id of another group, another image of one name.
+        """
+        key = _key(said)
+        if self._part is not None and int.from_bytes(key[:8], "little") % self._part[1] != self._part[0]:
+            return False
+        number = self._number(key, said)
+        if isinstance(said, Statement) and said.data:
+            for name, data in zip(said.images, said.data, strict=True):
+                if data is not None:
+                    self._add_bytes(number, name, data)
+        self._base.execute("INSERT INTO said VALUES (?, ?)", (number, _payload(said)))
+        return True
+
+    def finish(self) -> int:
+        """Ends adding; the number of groups."""
+        self._base.execute("CREATE INDEX said_by_group ON said (number)")
+        self._base.execute("COMMIT")
+        self._bytes.close()
+        self._bytes = None
+        return self._count
+
+    def groups(self, start: int, stop: int) -> Iterator[Gathered]:
+        """Groups ``start`` to ``stop - 1``, each with all that was said of it.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        try:
+            for number, prompt, name, id in self._base.execute(
+                "SELECT number, prompt, name, id FROM groups WHERE number >= ? AND number < ? ORDER BY number",
+                (start, stop),
+            ):
+                rows = self._base.execute("SELECT payload FROM said WHERE number = ? ORDER BY rowid", (number,))
+                said = [_said(payload, prompt, name, id) for (payload,) in rows]
+                stored = self._base.execute("SELECT name, offset, length FROM bytes WHERE number = ?", (number,))
+                places = {image: ImagePlace(image, "", offset, length) for image, offset, length in stored}
+                yield Gathered(number, prompt, name, id, said, places)
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{self.folder / 'spool.sqlite'} is damaged: {error}; remove {self.folder}") from None
+
+    def read(self, place: ImagePlace) -> bytes:
+        """An image that came as bytes."""
+        assert place.offset is not None, "the image lies in a file of the source"
+        if self._bytes is None:
+            self._bytes = open(self.folder / "spool.bytes", "rb")  # noqa: SIM115  (closed by __exit__)
+        self._bytes.seek(place.offset)
+        data: bytes = self._bytes.read(place.length)
+        return data
+
+    def _number(self, key: bytes, said: Said) -> int:
+        """The group's number; a new one for a new group."""
+        known = self._numbers.get(key)
+        if known is not None and not isinstance(said, WholeRecord):
+            return known
+        if known is None:
+            row = self._base.execute("SELECT number FROM groups WHERE key = ?", (key,)).fetchone()
+            known = None if row is None else int(row[0])
+        if known is not None and isinstance(said, WholeRecord):
+            raise ValueError(f"a group with the id {said.record.id!r} stands already in this source; ids must differ")
+        if known is None:
+            known = self._new(key, said)
+        if len(self._numbers) >= RECENT:
+            self._numbers.clear()
+        self._numbers[key] = known
+        return known
+
+    def _new(self, key: bytes, said: Said) -> int:
+        record = isinstance(said, WholeRecord)
+        id = said.record.id if isinstance(said, WholeRecord) else said.id
+        if id is not None:
+            place = f"{said.file}:{said.line}"
+            there = self._base.execute("SELECT place FROM ids WHERE id = ?", (id,)).fetchone()
+            if there is not None:
+                raise ValueError(f"the group id {id!r} is that of another group, at {there[0]}; ids must differ")
+            self._base.execute("INSERT INTO ids VALUES (?, ?)", (id, place))
+        prompt, name = ("", None) if record else (said.prompt, said.group)  # type: ignore[union-attr]
+        self._base.execute("INSERT INTO groups VALUES (?, ?, ?, ?, ?)", (self._count, key, prompt, name, id))
+        self._count += 1
+        return self._count - 1
+
+    def _add_bytes(self, number: int, name: str, data: bytes) -> None:
+        digest = hashlib.sha256(data).digest()
+        known = self._base.execute("SELECT digest FROM bytes WHERE number = ? AND name = ?", (number, name)).fetchone()
+        if known is not None:
+            if known[0] != digest:
+                raise ValueError(f"the image {name!r} has other bytes here than in an earlier row of its prompt")
+            return
+        try:
+            self._bytes.write(data)
+        except OSError as error:
+            raise UserError(f"{self.folder / 'spool.bytes'} cannot be written: {error.strerror or error}") from error
+        self._base.execute("INSERT INTO bytes VALUES (?, ?, ?, ?, ?)", (number, name, digest, self._end, len(data)))
+        self._end += len(data)
+
+
+def _key(said: Said) -> bytes:
+    """What makes two statements one group."""
+    names = ["record", said.record.id] if isinstance(said, WholeRecord) else [said.group, said.prompt]
+    return hashlib.blake2b(json.dumps(names).encode(), digest_size=16).digest()
+
+
+def _payload(said: Said) -> str:
+    if isinstance(said, WholeRecord):
+        return json.dumps(["record", said.file, said.line, said.folder, to_json(said.record)])
+    shared: list[Any] = [_NAMES[type(said)], said.file, said.line, said.folder, said.images, said.generators]
+    shared += [said.dimension, said.by, dict(said.tags), dict(said.slots)]
+    if isinstance(said, Choice):
+        shared += [said.votes, said.weight]
+    elif isinstance(said, Rating):
+        shared += [said.value, said.rationale]
+    elif isinstance(said, Order):
+        shared += [said.ranks]
+    return json.dumps(shared)
+
+
+def _said(payload: str, prompt: str, name: str | None, id: str | None) -> Said:
+    kind, file, line, folder, *rest = json.loads(payload)
+    if kind == "record":
+        return WholeRecord(line=line, record=from_json(rest[0]), file=file, folder=folder)
+    images, generators, dimension, by, tags, slots, *what = rest
+    shared: dict[str, Any] = {
+        "line": line, "prompt": prompt, "images": tuple(images), "file": file, "folder": folder,
+        "generators": tuple(generators), "dimension": dimension, "by": by, "group": name, "id": id, "tags": tags,
+        "slots": slots,
+    }  # fmt: skip
+    if kind == "choice":
+        return Choice(**shared, votes=tuple(what[0]), weight=what[1])
+    if kind == "rating":
+        return Rating(**shared, value=what[0], rationale=what[1])
+    if kind == "order":
+        return Order(**shared, ranks=tuple(what[0]))
+    return Statement(**shared)
