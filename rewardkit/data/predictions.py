@@ -3,20 +3,22 @@
 It is the one input of protocols, intervals, baselines, reports and comparisons of models; nothing computes scores
 again to print them. ``NAME.parquet`` has one row for each candidate and dimension:
 
-=========== ========= ==================================================================================
+=========== ========= ===================================================================================
 group       int64     number of the group in this table; joins the labels
 source      string    the data set it was read from
 key         string    the sample's key in its shard; with ``source`` it names a group across tables
 candidate   int32     place of the candidate in the group
 dimension   string    the model's dimension
 score       float32   higher is better
+human_rank  float64   the people's order of the group's candidates on the dimension (``human_ranks.py``): 1 is best,
+                      equal numbers tie, null is not known
 generator   string    the model that made the image, or null
 tags        string    the group's tags as a JSON object, keys sorted
 prompt      string
 shard       string    name of the shard file inside the source, or null
 offset      int64     where the sample starts in the shard, or null
 length      int64     bytes of the sample, or null
-=========== ========= ==================================================================================
+=========== ========= ===================================================================================
 
 ``NAME.labels.parquet`` has one row for each comparison: group, dimension (the model's), first, second (candidates),
 votes_first, votes_tie, votes_second (float64), weight (float64).
@@ -36,9 +38,11 @@ import pyarrow.parquet as pq
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.group import Group
+from rewardkit.data.human_ranks import human_ranks
 from rewardkit.errors import DataError, UserError
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+"""Version 1 had no ``human_rank``."""
 
 SCORES = pa.schema(
     [
@@ -48,6 +52,7 @@ SCORES = pa.schema(
         ("candidate", pa.int32()),
         ("dimension", pa.string()),
         ("score", pa.float32()),
+        ("human_rank", pa.float64()),
         ("generator", pa.string()),
         ("tags", pa.string()),
         ("prompt", pa.string()),
@@ -138,10 +143,13 @@ class PredictionRows:
         """
         assert len(scores) == len(group.candidates), f"{len(scores)} rows of scores for {len(group.candidates)}"
         tags = json.dumps(dict(group.tags), sort_keys=True, ensure_ascii=False)
+        said_of = {name: [d for d in group.dimensions if self._map.get(d, d) == name] for name in self._dimensions}
+        ranks = {name: human_ranks(group, said) for name, said in said_of.items()}
         for n, (candidate, row) in enumerate(zip(group.candidates, scores, strict=True)):
             for dimension, score in zip(self._dimensions, row, strict=True):
                 values = (
-                    *(number, source, key, n, dimension, float(score), candidate.generator, tags, group.prompt),
+                    *(number, source, key, n, dimension, float(score), ranks[dimension][n], candidate.generator),
+                    *(tags, group.prompt),
                     *((place.shard, place.offset, place.length) if place else (None, None, None)),
                 )
                 for name, value in zip(SCORES.names, values, strict=True):
@@ -223,6 +231,11 @@ def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from None
     missing = [name for name in schema.names if name not in table.column_names]
+    if missing == ["human_rank"]:
+        raise DataError(
+            f"{path} was written by an older rewardkit (format 1, without the people's ranks); make it again by "
+            "validating the model once more"
+        )
     if missing:
         raise DataError(f"{path} is no predictions table: it lacks {', '.join(missing)}")
     frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from rewardkit.data.predictions import Predictions
 from rewardkit.errors import UserError
-from rewardkit.metrics.baselines import baselines
-from rewardkit.metrics.generator_balance import generator_balanced
+from rewardkit.metrics.evaluate import evaluate
 from rewardkit.metrics.intervals import DRAWS
-from rewardkit.metrics.judged_pairs import judged_pairs
 from rewardkit.metrics.protocols import accuracy
 
 PARTS = ("source", "tag", "generator", "generator_pair")
@@ -27,19 +25,16 @@ def evaluation_rows(
 ) -> list[dict[str, Any]]:
     """One row for each dimension: accuracy, counts and interval, and beside them what it has to be read against.
 
+    Args:
+        predictions: The table.
+        protocol: Name of a protocol that is one number and needs no tuning.
+        draws: Resamples of groups behind each interval.
+        seed: Of the resamples.
+
     Returns:
-        ``{"dimension", **Accuracy, "chance", "annotator_agreement", "which_generator", "list_position",
-        "generator_balanced"}``; the last five are numbers or None.
+        See ``evaluate``.
     """
-    pairs = judged_pairs(predictions)
-    rows = []
-    for dimension in predictions.dimensions:
-        part = pairs[pairs["dimension"] == dimension]
-        found = accuracy(part, protocol, draws=draws, seed=seed)
-        beside = {name: value.value for name, value in baselines(part, protocol, draws=0, seed=seed).items()}
-        balanced = generator_balanced(part, protocol, draws=0).value
-        rows.append({"dimension": dimension, **found.as_row(), **beside, "generator_balanced": balanced})
-    return rows
+    return evaluate(predictions, [protocol], draws=draws, seed=seed)
 
 
 def breakdown(
@@ -55,7 +50,7 @@ def breakdown(
         seed: Of the resamples.
 
     Returns:
-        Rows ``{"dimension", "part", **Accuracy}``, sorted; parts in which nothing counts are left in, with value None.
+        Rows ``{"dimension", "part", **Result}``, sorted; parts in which nothing counts are left in, with value None.
     """
     rows = []
     for dimension, of_dimension in pairs.groupby("dimension", sort=True):

@@ -1,41 +1,21 @@
-"""Two models on the same comparisons."""
+"""Two models on the same comparisons: tables and judged pairs brought together, and the difference in words."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from rewardkit.data.predictions import Predictions
 from rewardkit.errors import DataError
-from rewardkit.metrics.intervals import DRAWS, bootstrap_interval, ratio, resampled_sums
-from rewardkit.metrics.protocols import credit, find_protocol, sums_of_groups
+from rewardkit.metrics.intervals import DRAWS
+from rewardkit.metrics.protocols import credit, find_protocol, measured
+from rewardkit.metrics.results import Difference, difference
 
 _SAME = ["source", "key", "dimension", "first", "second"]
 """What names a comparison across tables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Accuracy of one model minus accuracy of another.
-
-    Attributes:
-        protocol: Name of the rule.
-        value: Between -1 and 1.
-        low: Lower end of the 95 % interval of the difference (paired bootstrap over groups).
-        high: Upper end.
-        better: Share of the resamples in which the first model is ahead; equal ones count half.
-        comparisons: Comparisons that both models scored.
-        groups: Groups of these.
-    """
-
-    protocol: str
-    value: float
-    low: float | None
-    high: float | None
-    better: float | None
-    comparisons: int
-    groups: int
+_CANDIDATE = ["source", "key", "dimension", "candidate"]
+"""What names a candidate's score across tables."""
+_NOTHING_IN_COMMON = "the two tables have no comparison in common; were they made on the same data?"
 
 
 def paired_difference(
@@ -46,7 +26,7 @@ def paired_difference(
     Args:
         ours: ``judged_pairs`` of the first model, of one dimension.
         theirs: ``judged_pairs`` of the second.
-        protocol: Name of the rule.
+        protocol: Name of a rule that gives each pair a credit and has no threshold.
         draws: Resamples.
         seed: Of the resamples.
 
@@ -54,28 +34,75 @@ def paired_difference(
         DataError: The two have no comparison in common.
     """
     rule = find_protocol(protocol)
-    left = ours.assign(credit=credit(ours, rule.equal_scores))
-    right = theirs.assign(credit=credit(theirs, rule.equal_scores))
+    left = ours.assign(credit=credit(ours, rule))
+    right = theirs.assign(credit=credit(theirs, rule))
     # The same two candidates may have been compared more than once.
     for frame in (left, right):
         frame["again"] = frame.groupby(_SAME, sort=False).cumcount()
     both = left.merge(right[[*_SAME, "again", "credit"]], on=[*_SAME, "again"], suffixes=("", "_theirs"))
     both = both.dropna(subset=["credit", "credit_theirs"])
-    if not len(both):
-        raise DataError("the two tables have no comparison in common; were they made on the same data?")
-    gain = (both["credit"] - both["credit_theirs"]).to_numpy(float)
-    sums = sums_of_groups(both, gain, macro=rule.macro)
-    interval = bootstrap_interval(sums, ratio, draws=draws, seed=seed)
-    better = None
-    if interval:
-        drawn = ratio(resampled_sums(sums, draws=draws, seed=seed))
-        better = float(np.mean((drawn > 0) + 0.5 * (drawn == 0)))
-    return Difference(
-        protocol=rule.name,
-        value=float(sums[:, 0].sum() / sums[:, 1].sum()),
-        low=interval[0] if interval else None,
-        high=interval[1] if interval else None,
-        better=better,
-        comparisons=len(both),
-        groups=len(sums),
+    found = None
+    if len(both):
+        mine, other = (measured(both, both[name].to_numpy(float), rule) for name in ("credit", "credit_theirs"))
+        found = difference(mine, other, draws=draws, seed=seed)
+    if found is None:
+        raise DataError(_NOTHING_IN_COMMON)
+    return found
+
+
+def aligned(ours: Predictions, theirs: Predictions) -> tuple[Predictions, Predictions]:
+    """Both tables cut to the groups and dimensions that they share, so that whatever counts in one counts in the other.
+
+    A candidate that one of the models could not score has no score in either.
+
+    Raises:
+        DataError: They share nothing, or the same groups carry other votes.
+    """
+    both = ours.scores.merge(
+        theirs.scores[[*_CANDIDATE, "score"]], on=_CANDIDATE, suffixes=("", "_theirs"), validate="one_to_one"
     )
+    if not len(both):
+        raise DataError(_NOTHING_IN_COMMON)
+    kept = pd.MultiIndex.from_frame(both[["group", "dimension"]].drop_duplicates())
+    labels = ours.labels[pd.MultiIndex.from_frame(ours.labels[["group", "dimension"]]).isin(kept)]
+    _check_votes(both, labels, theirs)
+    missing = both["score"].isna() | both["score_theirs"].isna()
+    scores = both.drop(columns="score_theirs")
+    return tuple(  # type: ignore[return-value]
+        Predictions(scores.assign(score=both[name].mask(missing)), labels) for name in ("score", "score_theirs")
+    )
+
+
+def _check_votes(both: pd.DataFrame, labels: pd.DataFrame, theirs: Predictions) -> None:
+    """Whether the second table holds the same votes on the groups and dimensions in common."""
+    columns = ["source", "key", "dimension", "first", "second", "votes_first", "votes_tie", "votes_second"]
+
+    def named(labels: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+        names = scores[["group", "source", "key"]].drop_duplicates("group")
+        return labels.merge(names, on="group")[columns].sort_values(columns, ignore_index=True)
+
+    mine = named(labels, both)
+    other = named(theirs.labels, theirs.scores)
+    shared = pd.MultiIndex.from_frame(both[["source", "key", "dimension"]].drop_duplicates())
+    other = other[pd.MultiIndex.from_frame(other[["source", "key", "dimension"]]).isin(shared)].reset_index(drop=True)
+    if len(mine) != len(other) or not np.array_equal(mine.to_numpy(object), other.to_numpy(object)):
+        raise DataError("the two tables hold different votes on the same groups; validate both models on the same data")
+
+
+def in_words(ours: str, theirs: str, found: Difference) -> str:
+    """A difference as a sentence, the better model first.
+
+    For example "A beats B by 1.2 points, 95 % interval -0.3 to 2.7 (not distinguishable)". Points are hundredths of a
+    share; other metrics are given as they are. An interval that holds 0 does not tell the two apart.
+    """
+    factor, digits, unit = (100.0, 1, " points") if found.share else (1.0, 4, "")
+    worse_first = found.value != 0 and (found.value > 0) == found.lower_is_better
+    better, worse = (theirs, ours) if worse_first else (ours, theirs)
+    gain = abs(found.value) * factor
+    text = f"{better} beats {worse} by {gain:.{digits}f}{unit}" if found.value else f"{ours} and {theirs} are equal"
+    if found.low is None or found.high is None:
+        return f"{text} (no interval: fewer than two groups)"
+    flip = -1.0 if found.value < 0 else 1.0
+    low, high = sorted((flip * found.low * factor, flip * found.high * factor))
+    undecided = " (not distinguishable)" if found.low <= 0 <= found.high else ""
+    return f"{text}, 95 % interval {low:.{digits}f} to {high:.{digits}f}{undecided}"

@@ -9,25 +9,30 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rewardkit.metrics.intervals import DRAWS, bootstrap_interval
-from rewardkit.metrics.judged_pairs import FIRST
-from rewardkit.metrics.protocols import Accuracy, credit, find_protocol, summarise
+from rewardkit.metrics.judged_pairs import FIRST, TIE
+from rewardkit.metrics.protocols import Protocol, credit, find_protocol, summarise
+from rewardkit.metrics.results import Result
 
 
-def generator_balanced(pairs: pd.DataFrame, protocol: str, *, draws: int = DRAWS, seed: int = 0) -> Accuracy:
+def generator_balanced(
+    pairs: pd.DataFrame, protocol: str | Protocol, *, threshold: float = 0.0, draws: int = DRAWS, seed: int = 0
+) -> Result:
     """Accuracy that knowing the generators alone cannot raise above one half.
 
     For each pair of generators A, B: the accuracy where people preferred A, and where they preferred B, averaged; a
     rule that always prefers A gets one half. The value is the mean over pairs of generators with both kinds.
-    Comparisons within a generator, or with one that is not named, do not count.
+    Comparisons within a generator, or with one that is not named, do not count; nor do those of which people said tie.
 
     Args:
         pairs: From ``judged_pairs``, of one dimension.
-        protocol: Says what equal scores are worth; micro and macro make no difference here.
+        protocol: Says what tied scores are worth; micro and macro make no difference here.
+        threshold: Of a rule that has one.
         draws: Resamples of groups behind the interval.
         seed: Of the resamples.
     """
-    rule = find_protocol(protocol)
-    credits = credit(pairs, rule.equal_scores)
+    rule = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    credits = credit(pairs, rule, threshold)
+    credits[(pairs["verdict"] == TIE).to_numpy()] = np.nan
     first, second = pairs["generator_first"], pairs["generator_second"]
     credits[(first.isna() | second.isna() | (first == second)).to_numpy()] = np.nan
     won_first = (pairs["verdict"] == FIRST).to_numpy()
@@ -38,9 +43,8 @@ def generator_balanced(pairs: pd.DataFrame, protocol: str, *, draws: int = DRAWS
     index = {kind: n for n, kind in enumerate(kinds)}
     halves = [(n, index[(b, a)]) for (a, b), n in index.items() if a < b and (b, a) in index]
     credits[np.flatnonzero(counts)[~np.isin(cells, np.array(halves, dtype=int).ravel())]] = np.nan
-    found = replace(
-        summarise(pairs, credits, rule, draws=0), protocol=f"{rule.name.split('_')[0]}_generator_balanced", value=None
-    )
+    family = rule.name.removesuffix("_micro").removesuffix("_macro")
+    found = replace(summarise(pairs, credits, rule, draws=0), protocol=f"{family}_generator_balanced", value=None)
     if not halves:
         return found
     codes, groups = pd.factorize(pairs["group"].to_numpy()[counts], sort=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ DRAWS = 2000
 
 _CELLS_AT_ONCE = 4_000_000
 """Counts held in memory at a time: 32 MB."""
+
+_KEPT = 2
+"""Sets of draws that are kept, up to that size each: many metrics are resampled over the same groups."""
 
 
 def resampled_sums(values: NDArray[np.float64], *, draws: int, seed: int) -> NDArray[np.float64]:
@@ -26,13 +30,11 @@ def resampled_sums(values: NDArray[np.float64], *, draws: int, seed: int) -> NDA
         ``[draws, C]``.
     """
     groups = len(values)
+    if groups * draws <= _CELLS_AT_ONCE:
+        return _kept_counts(groups, draws, seed) @ values  # [draws, G] @ [G, C]
     generator = np.random.default_rng(seed)
-    shares = np.full(groups, 1.0 / groups)
     step = max(1, _CELLS_AT_ONCE // groups)
-    sums = [
-        generator.multinomial(groups, shares, size=min(step, draws - start)) @ values  # [step, G] @ [G, C]
-        for start in range(0, draws, step)
-    ]
+    sums = [_counts(generator, groups, min(step, draws - start)) @ values for start in range(0, draws, step)]
     return np.concatenate(sums)
 
 
@@ -59,7 +61,11 @@ def bootstrap_interval(
     if len(values) < 2 or draws < 1:
         return None
     drawn = statistic(resampled_sums(values, draws=draws, seed=seed))
-    drawn = drawn[np.isfinite(drawn)]
+    return interval_of(drawn[np.isfinite(drawn)], level=level)
+
+
+def interval_of(drawn: NDArray[np.float64], *, level: float = 0.95) -> tuple[float, float] | None:
+    """Percentile interval of resampled values ``[draws]``, all finite; None where there are none."""
     if not len(drawn):
         return None
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
@@ -70,3 +76,15 @@ def ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """First column over second: ``[draws, 2]`` to ``[draws]``, NaN where the second is 0."""
     whole = sums[:, 1]
     return np.divide(sums[:, 0], whole, out=np.full(len(sums), np.nan), where=whole > 0)
+
+
+def _counts(generator: np.random.Generator, groups: int, draws: int) -> NDArray[np.float64]:
+    """``[draws, G]``: how often each group is drawn. Floats, since integers are multiplied without BLAS."""
+    return generator.multinomial(groups, np.full(groups, 1.0 / groups), size=draws).astype(np.float64)
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept_counts(groups: int, draws: int, seed: int) -> NDArray[np.float64]:
+    counts = _counts(np.random.default_rng(seed), groups, draws)
+    counts.flags.writeable = False
+    return counts

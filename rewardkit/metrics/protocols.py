@@ -1,32 +1,40 @@
-"""Protocols: named rules by which preference accuracy is counted. Pure functions of the judged pairs.
+r"""Protocols of pairs: named rules by which preference accuracy is counted. Pure functions of judged pairs.
 
-============== ======================= ========================== ==================
-name           human ties, undecided   equal scores               averaged
-============== ======================= ========================== ==================
-strict_micro   left out, counted       wrong                      over comparisons
-strict_macro   left out, counted       wrong                      over groups
-half_micro     left out, counted       one half                   over comparisons
-half_macro     left out, counted       one half                   over groups
-============== ======================= ========================== ==================
+A pair has a verdict (one is preferred, or a tie) and two scores, which are apart or tied. A rule says what each of the
+cases is worth; a right order is worth 1 and a wrong one 0 everywhere.
 
-Equal scores are never ordered by position. A group without a decided comparison has no accuracy of its own: the macro
-mean leaves it out and counts it.
+============================== ======= ============= ======================== ========== ============================
+name                           pairs   scores tied   people said tie:         averaged   scores tie where
+                               of      is worth      scores tied, apart       over
+============================== ======= ============= ======================== ========== ============================
+strict_micro, strict_macro     votes   0             left out                 pairs, groups  they are equal
+half_micro, half_macro         votes   1/2           left out                 pairs, groups  they are equal
+hpdv2                          ranks   1/2           1, 1                     groups     they are equal
+imagereward_micro, …_macro     ranks   0             left out                 pairs, groups  they are equal
+pickapic                       votes   1/2           1, 1/2                   pairs      |p1 - p0| <= t
+pickapic_training              votes   0             0, 1/2                   pairs      they are equal
+tie_calibrated_micro, …_macro  votes   0             1, 0                     pairs, groups  |difference| <= eps
+============================== ======= ============= ======================== ========== ============================
+
+Tied scores are never ordered by position, but in ``hpdv2_published``. Undecided comparisons are left out and counted. A
+group in which nothing counts has no accuracy of its own: the macro mean leaves it out and counts it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from rewardkit.errors import DataError, UserError
-from rewardkit.metrics.intervals import DRAWS, bootstrap_interval, ratio
+from rewardkit.metrics.intervals import DRAWS
 from rewardkit.metrics.judged_pairs import FIRST, SECOND, TIE, UNDECIDED
+from rewardkit.metrics.results import Counts, Measurement, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +43,25 @@ class Protocol:
 
     Attributes:
         name: As it is printed beside every number.
-        equal_scores: Credit where both scores are equal.
-        macro: Mean over groups instead of over comparisons.
+        equal_scores: Credit where people preferred one and the scores tie; None takes the one listed first.
+        macro: Mean over groups instead of over pairs.
+        ties: Credit where people said tie: for scores that tie, and for scores apart. None leaves such pairs out.
+        pairs: ``votes``: comparisons with the verdict of their votes. ``ranks``: pairs of the people's order.
+        threshold: What is compared with a threshold to tell whether scores tie: their ``difference``, or the difference
+            of the two softmax ``probability``; None: scores tie where they are equal.
     """
 
     name: str
-    equal_scores: float
+    equal_scores: float | None
     macro: bool
+    ties: tuple[float, float] | None = None
+    pairs: Literal["votes", "ranks"] = "votes"
+    threshold: Literal["difference", "probability"] | None = None
+
+    @property
+    def worth_of_a_guess(self) -> float:
+        """Credit of tied scores where the order of the list is not to be used: that of ``equal_scores``, or 1/2."""
+        return 0.5 if self.equal_scores is None else self.equal_scores
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -51,12 +71,23 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("strict_macro", 0.0, True),
         Protocol("half_micro", 0.5, False),
         Protocol("half_macro", 0.5, True),
+        Protocol("hpdv2", 0.5, True, (1.0, 1.0), "ranks"),
+        Protocol("hpdv2_published", None, True, (1.0, 1.0), "ranks"),
+        Protocol("imagereward_micro", 0.0, False, None, "ranks"),
+        Protocol("imagereward_macro", 0.0, True, None, "ranks"),
+        Protocol("pickapic", 0.5, False, (1.0, 0.5), threshold="probability"),
+        Protocol("pickapic_training", 0.0, False, (0.0, 0.5)),
+        Protocol("tie_calibrated_micro", 0.0, False, (1.0, 0.0), threshold="difference"),
+        Protocol("tie_calibrated_macro", 0.0, True, (1.0, 0.0), threshold="difference"),
+        Protocol("tie_calibrated_micro_published", 0.0, False, (1.0, 0.0), threshold="difference"),
+        Protocol("tie_calibrated_macro_published", 0.0, True, (1.0, 0.0), threshold="difference"),
     )
 }
+"""Every rule that gives each pair a credit and averages it."""
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """The protocol of pairs of that name.
 
     Raises:
         UserError: There is none; the message names the nearest.
@@ -67,47 +98,20 @@ def find_protocol(name: str) -> Protocol:
     raise UserError(f"there is no protocol {name!r}; did you mean {near!r}? (protocols: {', '.join(PROTOCOLS)})")
 
 
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """An accuracy and all that must be printed beside it.
-
-    Attributes:
-        protocol: Name of the rule.
-        value: Between 0 and 1; None where no comparison counts.
-        low: Lower end of the 95 % interval; None for fewer than two groups.
-        high: Upper end.
-        comparisons: Comparisons that count.
-        groups: Groups with a comparison that counts.
-        ties: Comparisons left out because people said tie.
-        undecided: Comparisons left out because as many voted for one as for the other.
-        unscored: Decided comparisons left out because a candidate has no score (a bad sample).
-        equal_scores: Comparisons that count and whose two scores are equal.
-        groups_without: Groups in which no comparison counts.
-    """
-
-    protocol: str
-    value: float | None
-    low: float | None
-    high: float | None
-    comparisons: int
-    groups: int
-    ties: int
-    undecided: int
-    unscored: int
-    equal_scores: int
-    groups_without: int
-
-    def as_row(self) -> dict[str, Any]:
-        """Plain numbers and texts, for tables, cards and JSON."""
-        return asdict(self)
-
-
-def accuracy(pairs: pd.DataFrame, protocol: str | Protocol, *, draws: int = DRAWS, seed: int = 0) -> Accuracy:
+def accuracy(
+    pairs: pd.DataFrame,
+    protocol: str | Protocol,
+    *,
+    threshold: float = 0.0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Result:
     """Preference accuracy under a protocol.
 
     Args:
-        pairs: From ``judged_pairs``; any part of its rows.
+        pairs: From ``judged_pairs`` (or ``ranked_pairs``, as the protocol says); any part of its rows.
         protocol: Name or rule.
+        threshold: Of a rule that has one, see ``tie_thresholds.py``.
         draws: Resamples behind the interval; 0 gives none.
         seed: Of the resamples.
 
@@ -116,13 +120,26 @@ def accuracy(pairs: pd.DataFrame, protocol: str | Protocol, *, draws: int = DRAW
         DataError: A score is not finite.
     """
     rule = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    return summarise(pairs, credit(pairs, rule.equal_scores), rule, draws=draws, seed=seed)
+    return summarise(pairs, credit(pairs, rule, threshold), rule, draws=draws, seed=seed)
 
 
-def credit(pairs: pd.DataFrame, equal_scores: float) -> NDArray[np.float64]:
-    """``[P]``: 1 where the scores' order is the verdict's, 0 where not, ``equal_scores`` where they are equal.
+def score_gaps(pairs: pd.DataFrame, threshold: str | None = "difference") -> NDArray[np.float64]:
+    """``[P]``: how far apart the two scores are, 0 or more; NaN without a score.
 
-    NaN where the comparison does not count: a tie, undecided, or a candidate without a score.
+    Args:
+        pairs: From ``judged_pairs``.
+        threshold: ``Protocol.threshold``. ``probability``: difference of the softmax of the two scores, in [0, 1].
+    """
+    delta = np.abs(pairs["score_first"].to_numpy(float) - pairs["score_second"].to_numpy(float))
+    # sigmoid(d) - sigmoid(-d) = tanh(d / 2)
+    gaps: NDArray[np.float64] = np.tanh(delta / 2) if threshold == "probability" else delta
+    return gaps
+
+
+def credit(pairs: pd.DataFrame, rule: Protocol, threshold: float = 0.0) -> NDArray[np.float64]:
+    """``[P]``: what each pair is worth under a rule.
+
+    NaN where the pair does not count: undecided, a tie that the rule leaves out, or a candidate without a score.
 
     Raises:
         DataError: A score is infinite. (A missing one is NaN.)
@@ -131,52 +148,87 @@ def credit(pairs: pd.DataFrame, equal_scores: float) -> NDArray[np.float64]:
     if np.isinf(first).any() or np.isinf(second).any():
         raise DataError("a score is infinite, so the model's order means nothing; look at the weights it was made with")
     verdict = pairs["verdict"].to_numpy()
-    right = np.where(verdict == FIRST, first > second, second > first).astype(float)
-    right[first == second] = equal_scores
-    right[~np.isin(verdict, (FIRST, SECOND)) | np.isnan(first) | np.isnan(second)] = np.nan
-    return right
+    tied = score_gaps(pairs, rule.threshold) <= threshold
+    credits = np.where(verdict == FIRST, first > second, second > first).astype(float)
+    if rule.equal_scores is None:
+        listed_first = (pairs["first"] < pairs["second"]).to_numpy()
+        credits[tied] = (listed_first == (verdict == FIRST))[tied]
+    else:
+        credits[tied] = rule.equal_scores
+    said_tie = verdict == TIE
+    if rule.ties is not None:
+        credits[said_tie] = np.where(tied, *rule.ties)[said_tie]
+    left_out = (verdict == UNDECIDED) | np.isnan(first) | np.isnan(second)
+    credits[left_out | said_tie if rule.ties is None else left_out] = np.nan
+    return credits
 
 
 def summarise(
     pairs: pd.DataFrame, credits: NDArray[np.float64], rule: Protocol, *, draws: int = DRAWS, seed: int = 0
-) -> Accuracy:
-    """Averages credits as a protocol does, and counts what it left out.
+) -> Result:
+    """Averages credits as a protocol does, and counts what it left out; see ``measured``."""
+    return measured(pairs, credits, rule).result(draws=draws, seed=seed)
+
+
+def measured(pairs: pd.DataFrame, credits: NDArray[np.float64], rule: Protocol) -> Measurement:
+    """Credits as sums over groups, with the counts that belong to them.
 
     Args:
         pairs: From ``judged_pairs``.
-        credits: ``[P]``, NaN where a comparison does not count.
-        rule: Says whether groups or comparisons are averaged.
-        draws: Resamples behind the interval.
-        seed: Of the resamples.
+        credits: ``[P]``, NaN where a pair does not count.
+        rule: Says whether groups or pairs are averaged.
+    """
+    groups, sums = sums_of_groups(pairs, credits, macro=rule.macro)
+    counts = counts_of(pairs, ~np.isnan(credits), len(groups), judges_ties=rule.ties is not None)
+    return Measurement(rule.name, "accuracy", groups, sums, counts=counts)
+
+
+def counts_of(pairs: pd.DataFrame, counted: NDArray[np.bool_], groups: int, *, judges_ties: bool) -> Counts:
+    """What stands behind a number.
+
+    Args:
+        pairs: From ``judged_pairs``.
+        counted: ``[P]``, whether a pair counts.
+        groups: Groups with a pair that counts.
+        judges_ties: Whether pairs of which people said tie would count.
     """
     verdict = pairs["verdict"].to_numpy()
-    counts = ~np.isnan(credits)
-    sums = sums_of_groups(pairs, credits, macro=rule.macro)  # [G, 2]
-    whole = sums[:, 1].sum()
-    interval = bootstrap_interval(sums, ratio, draws=draws, seed=seed)
     equal = (pairs["score_first"] == pairs["score_second"]).to_numpy()
-    return Accuracy(
-        protocol=rule.name,
-        value=float(sums[:, 0].sum() / whole) if whole else None,
-        low=interval[0] if interval else None,
-        high=interval[1] if interval else None,
-        comparisons=int(counts.sum()),
-        groups=len(sums),
+    without_score = (pairs["score_first"].isna() | pairs["score_second"].isna()).to_numpy()
+    judged = np.isin(verdict, (FIRST, SECOND, TIE) if judges_ties else (FIRST, SECOND))
+    return Counts(
+        comparisons=int(counted.sum()),
+        groups=groups,
         ties=int((verdict == TIE).sum()),
         undecided=int((verdict == UNDECIDED).sum()),
-        unscored=int((np.isin(verdict, (FIRST, SECOND)) & ~counts).sum()),
-        equal_scores=int((counts & equal).sum()),
-        groups_without=pairs["group"].nunique() - len(sums),
+        unscored=int((judged & without_score).sum()),
+        equal_scores=int((counted & equal).sum()),
+        groups_without=pairs["group"].nunique() - groups,
     )
 
 
-def sums_of_groups(pairs: pd.DataFrame, credits: NDArray[np.float64], *, macro: bool) -> NDArray[np.float64]:
-    """``[G, 2]`` for the groups in which something counts; the accuracy is the ratio of the columns' sums.
+def sums_of_groups(
+    pairs: pd.DataFrame, credits: NDArray[np.float64], *, macro: bool
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    """Names ``[G]`` and sums ``[G, 2]`` of the groups in which something counts.
 
-    Micro: credit and number of comparisons of each group. Macro: the group's own accuracy, and 1.
+    The accuracy is the ratio of the columns' sums. Micro: credit and number of pairs of each group. Macro: the group's
+    own accuracy, and 1.
     """
     counts = ~np.isnan(credits)
     codes, groups = pd.factorize(pairs["group"].to_numpy()[counts], sort=True)
     right = np.bincount(codes, weights=credits[counts], minlength=len(groups))
     number = np.bincount(codes, minlength=len(groups)).astype(float)
-    return np.stack([right / number, np.ones_like(number)] if macro else [right, number], axis=1)
+    sums = np.stack([right / number, np.ones_like(number)] if macro else [right, number], axis=1)
+    return names_of_groups(pairs, groups), sums
+
+
+def names_of_groups(rows: pd.DataFrame, groups: NDArray[np.int64]) -> NDArray[np.object_]:
+    """What names each group across tables: source and key.
+
+    Args:
+        rows: With columns group, source and key.
+        groups: ``[G]`` numbers of groups of these rows.
+    """
+    each = rows.drop_duplicates("group").set_index("group").loc[groups]
+    return (each["source"].astype(str) + "\n" + each["key"].astype(str)).to_numpy(object)

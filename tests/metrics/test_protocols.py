@@ -37,7 +37,7 @@ def from_ranks(scores: list[float], ranks: list[float]) -> tuple[list[float], li
 def test_equals_published_numbers(case: dict, predictions_of: Make) -> None:
     table = judged_pairs(predictions_of([from_ranks(g["scores"], g["ranks"]) for g in case["groups"]]))
     expected = case["expected"]
-    for name in PROTOCOLS:
+    for name in ("strict_micro", "strict_macro", "half_micro", "half_macro"):
         rule, mean = name.split("_")
         found = accuracy(table, name, draws=0)
         wanted = expected[f"pair_accuracy_{mean}_{rule}"]
@@ -101,7 +101,7 @@ def test_infinite_scores_are_refused_and_unknown_protocols_named(predictions_of:
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000), name=st.sampled_from(sorted(PROTOCOLS)))
+@given(seed=st.integers(0, 1000), name=st.sampled_from(sorted(set(PROTOCOLS) - {"hpdv2_published"})))
 def test_swapping_the_sides_of_every_comparison_changes_nothing(seed: int, name: str, random_predictions: Make) -> None:
     table = random_predictions(6, seed=seed)
     swapped = table.labels.rename(

@@ -17,6 +17,8 @@ from typing import Any
 from clip_parity import check_clip
 from losses import COVERED, check_losses
 from measure import Check, Malformed
+from metrics_parity import COVERED as METRICS
+from metrics_parity import check_metrics, check_test_set
 from preprocess import check_edge_cases, check_preprocess
 
 import rewardkit  # noqa: F401  (before torchvision and open_clip, see rewardkit/_torchvision.py)
@@ -55,6 +57,10 @@ def check_kind(file: str, key: str, cases: list[Any], meta: Mapping[str, Any]) -
     """One list of cases; not covered where rewardkit has nothing for it."""
     if key in COVERED:
         return check_losses(key, cases, meta)
+    if key in METRICS:
+        return check_metrics(key, cases, meta)
+    if key == "cases" and cases and isinstance(cases[0], dict) and "score_formula" in cases[0]:
+        return check_test_set(cases, meta, file)
     if "patterns" in meta and key == "cases":
         return check_preprocess(cases, meta)
     if "patterns" in meta and key == "edge_cases":
@@ -65,7 +71,7 @@ def check_kind(file: str, key: str, cases: list[Any], meta: Mapping[str, Any]) -
 def describe(name: str, check: Check) -> str:
     """One line of the table."""
     if not check.covered:
-        return f"{name:<38} {check.kind:<28} {check.cases:>5}  not covered"
+        return f"{name:<38} {check.kind:<28} {check.cases:>5}  {check.why}"
     state = f"{len(check.mismatches)} mismatches" if check.mismatches else "ok"
     return f"{name:<38} {check.kind:<28} {check.cases:>5}  {check.error:>13.3g}  {check.compared:>8}  {state}"
 

@@ -13,7 +13,7 @@ from measure import Check, Malformed, need
 from torch import Tensor
 
 from rewardkit.metrics.judged_pairs import FIRST
-from rewardkit.metrics.protocols import credit
+from rewardkit.metrics.protocols import PROTOCOLS, credit
 from rewardkit.models.heads import paired_products
 from rewardkit.models.reward import RewardOutput
 from rewardkit.objectives.pairwise import PairwiseObjective, bradley_terry
@@ -76,7 +76,7 @@ def _imagereward(inputs: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     won = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(len(better), 2)
     pairs = pd.DataFrame({"score_first": better.detach(), "score_second": worse.detach(), "verdict": FIRST})
     found = _pair_losses(better, worse, won)
-    found["accuracy_strict"] = torch.tensor(np.mean(credit(pairs, equal_scores=0.0)))
+    found["accuracy_strict"] = torch.tensor(np.mean(credit(pairs, PROTOCOLS["strict_micro"])))
     return {"better": better, "worse": worse}, found
 
 

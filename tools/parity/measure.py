@@ -20,7 +20,8 @@ class Check:
     Attributes:
         kind: Name of the kind.
         cases: Number of cases in the file.
-        covered: False where rewardkit has nothing for it yet.
+        covered: False where rewardkit has nothing for it yet, or where what it needs is not here.
+        why: Why it is not covered.
         error: Largest absolute difference between numbers so far.
         compared: Numbers and texts compared so far.
         mismatches: One message for each.
@@ -29,6 +30,7 @@ class Check:
     kind: str
     cases: int
     covered: bool = True
+    why: str = "not covered"
     error: float = 0.0
     compared: int = 0
     mismatches: list[str] = field(default_factory=list)
