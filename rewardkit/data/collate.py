@@ -14,7 +14,7 @@ from rewardkit.data.batch import Batch, Denominators, EvaluatedGroup, Tokenizer
 from rewardkit.data.comparisons import all_comparisons, rankings_of
 from rewardkit.data.group import NOT_APPLICABLE, Group
 from rewardkit.data.index import Scale
-from rewardkit.data.index_build import captions_of
+from rewardkit.data.index_rows import captions_of
 from rewardkit.data.mixture import LabelCounts
 
 

@@ -1,51 +1,41 @@
-"""Converts a source of any format into a shard set: images checked and measured, labels kept as people gave them."""
+"""Converts a source of any format into a shard set: labels kept as people gave them, images checked and measured.
+
+Two stages. The source's rows are gathered by group in a spool on disk; then units of groups are written as shards by
+any number of processes. Everything unfinished lies in a work folder beside the result, so that a conversion that was
+killed goes on where it stopped and gives the same bytes as one that was not.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import shutil
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rewardkit.data.formats import find_format
-from rewardkit.data.formats.format import GroupWithImages, Image
-from rewardkit.data.group import Group
-from rewardkit.data.index_build import build_index
-from rewardkit.data.large_groups import split_large
-from rewardkit.data.new_folder import new_folder
-from rewardkit.data.shards import ShardWriter
-from rewardkit.data.source_images import ShardImage, prepare_image, read_source
-from rewardkit.errors import BadSample, DataError
+from rewardkit.data.convert_engines import do_units
+from rewardkit.data.convert_errors import ERRORS_FILE, HOPELESS, judge_groups, too_many_bad_groups, write_errors
+from rewardkit.data.convert_unit import REPORT_FILE, BadGroup, UnitReport, UnitSettings
+from rewardkit.data.convert_work import clean, gathered, locked, note_gathered, take_up, work_folder
+from rewardkit.data.formats import find_format, looks_like
+from rewardkit.data.formats.fields import source_folder
+from rewardkit.data.formats.format import BadRow, Format, ReadLog, TooManyBadRows
+from rewardkit.data.grouping import gather
+from rewardkit.data.index import ShardIndex
+from rewardkit.data.index_build import Part, write_index
+from rewardkit.data.index_rows import IndexRows
+from rewardkit.data.merge import link_or_copy
+from rewardkit.data.source_folder import refused_entries
+from rewardkit.data.source_images import JPEG_QUALITY
+from rewardkit.data.spool import Spool
+from rewardkit.errors import DataError, RewardkitError, UserError
 
-ERRORS_FILE = "convert_errors.jsonl"
-"""Names each group that was left out, in the shard set's folder."""
+__all__ = ["ERRORS_FILE", "Converted", "convert"]
 
-TOLERATED = 10
-"""Groups with unreadable images that are left out whatever their share, as in training (``data/bad_samples.py``)."""
-
-HOPELESS = 100
-"""Reading stops after this many unreadable groups if they are most of those seen: the images lie elsewhere."""
-
-SHOWN = 10
-"""Unreadable groups that an error message lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadGroup:
-    """A group that was left out because an image of it cannot be read."""
-
-    id: str
-    image: str
-    reason: str
-    provenance: dict[str, Any]
-
-    def __str__(self) -> str:
-        place = " ".join(f"{name} {value}" for name, value in self.provenance.items() if name != "format")
-        return f"{self.image}: {self.reason} ({place or self.id})"
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage (``rows`` or ``groups``), how many are done, and how many there are where that is known."""
 
 
 @dataclass(slots=True)
@@ -53,18 +43,33 @@ class Converted:
     """What a conversion did.
 
     Attributes:
-        read: Groups that the source holds.
+        rows: Rows that were read.
+        read: Groups that they make.
         written: Groups in the shards; more than were read where large groups were split.
         candidates: Images in the shards.
-        bad: Groups left out.
+        bytes: Of the images.
+        shards: Their number.
+        bad_rows: Rows left out.
+        bad: Groups left out, since an image of them cannot be read.
         notes: Reason -> how often something else was left out or changed.
+        taken_up: Units that an earlier attempt had done.
     """
 
+    rows: int = 0
     read: int = 0
     written: int = 0
     candidates: int = 0
+    bytes: int = 0
+    shards: int = 0
+    bad_rows: list[BadRow] = field(default_factory=list)
     bad: list[BadGroup] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    taken_up: int = 0
+
+    def summary(self) -> dict[str, Any]:
+        """The counts, as the index keeps them."""
+        counts = {name: getattr(self, name) for name in ("rows", "read", "written", "candidates", "bytes", "shards")}
+        return {**counts, "bad_rows": len(self.bad_rows), "bad_groups": len(self.bad), "notes": dict(self.notes)}
 
 
 def convert(
@@ -79,14 +84,19 @@ def convert(
     shard_bytes: int = 2**28,
     max_candidates: int = 16,
     max_side: int | None = None,
-    decode: bool = True,
+    quality: int = JPEG_QUALITY,
+    decode: bool = False,
+    outside: bool = False,
     max_bad_fraction: float = 0.01,
+    part: tuple[int, int] | None = None,
     workers: int = 2,
-    progress: Callable[[int], None] = lambda groups: None,
+    engine: str = "processes",
+    progress: Progress = lambda stage, done, total: None,
 ) -> Converted:
-    """Reads a source and writes it as shards with their index.
+    """Reads a source and writes it as shards with their index; goes on where an earlier attempt stopped.
 
-    A group with an image that cannot be read is left out whole and named in ``convert_errors.jsonl``.
+    A row that cannot be used, and a group with an image that cannot be read, is left out whole and named in
+    ``convert_errors.jsonl``. The same source and options give the same bytes, with any workers and engine.
 
     Args:
         format: Name of a format (``rewardkit.data.formats.FORMATS``).
@@ -95,155 +105,212 @@ def convert(
         options: An instance of the format's options; None takes its defaults.
         name: Start of the shards' file names; where None, the folder's name made fit for a file name.
         source: Name under which evaluations list the data; where None, ``name`` or else the folder's name.
-        shard_groups: Most groups in a shard.
+        shard_groups: Most groups of the source in a shard.
         shard_bytes: Size at which a shard is closed.
         max_candidates: Larger groups are split (``split_large``).
         max_side: Images with a longer side than this, pixels, are made smaller; None keeps their bytes.
-        decode: Decode every image now, rather than only its header.
-        max_bad_fraction: Share of the groups that may have unreadable images.
-        workers: Threads that read and check images.
-        progress: Called with the number of groups done, after each.
+        quality: Of JPEGs that are made smaller, 1 to 100.
+        decode: Decode every image now, rather than look at its header and its end.
+        outside: Permit images outside the source's folder.
+        max_bad_fraction: Share of the rows, and of the groups, that may be left out.
+        part: ``(k, n)``: only the k-th of n parts of the groups, from 0; ``merge_shards`` joins the parts.
+        workers: Processes that read, check and write; threads, where there is one shard only.
+        engine: ``processes``, or ``ray`` for a Ray cluster.
+        progress: See ``Progress``.
 
     Raises:
-        UserError: The format is unknown, the source is not what it says, or ``out`` exists.
-        DataError: Two groups have one id, or more groups than ``max(10, max_bad_fraction × groups)``, or more than
-            half of them, have unreadable images.
+        UserError: The format is unknown, the source is not what it says, ``out`` exists, or an unfinished conversion
+            of another kind lies beside it.
+        DataError: More rows or groups than ``max(10, max_bad_fraction × all)``, or more than half, cannot be used.
+        RewardkitError: A worker was killed, or the disk is full; the same call goes on.
     """
     reader = find_format(format, src)
-    done = Converted()
     asked = options if options is not None else reader.options()
-    groups = reader.read(src, asked, done.notes)
     folder_name = out.resolve().name
-    source = source or name or folder_name
-    name = name or re.sub(r"[^A-Za-z0-9_-]+", "-", folder_name).strip("-")[:64] or "data"
-    with new_folder(out) as folder:
-        with ShardWriter(folder, name, max_groups=shard_groups, max_bytes=shard_bytes) as writer:
-            prepared = _prepare_all(groups, decode=decode, max_side=max_side, workers=workers)
-            for group, made in _without_bad(prepared, done, out):
-                _write(group, made, writer, done, max_candidates, source)
-                progress(done.read)
-        _judge(done, out, max_bad_fraction)
-        if done.bad:
-            _write_errors(done.bad, folder / ERRORS_FILE)
-        how = {"action": "convert", "format": format, "src": str(src), "options": asdict(asked), "max_side": max_side}
-        build_index(folder, made=how)
+    settings = UnitSettings(
+        work=work_folder(out),
+        root=source_folder(src),
+        format=reader.name,
+        source=source or name or folder_name,
+        name=name or re.sub(r"[^A-Za-z0-9_-]+", "-", folder_name).strip("-")[:64] or "data",
+        groups=shard_groups,
+        shard_bytes=shard_bytes,
+        max_candidates=max_candidates,
+        max_side=max_side,
+        quality=quality,
+        decode=decode,
+        outside=outside,
+    )
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        _refuse_existing(out, settings.work)
+    if not src.exists():
+        raise UserError(f"src={src} does not exist")
+    with locked(settings.work):
+        plan = {"format": format, "src": str(src.resolve()), "options": asdict(asked), "part": part}
+        plan |= {key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format")}
+        take_up(settings.work, plan)
+        clean(settings.work)
+        groups, log = _gathered(reader, src, asked, settings.work, part, max_bad_fraction, progress)
+        done = Converted(rows=log.rows, bad_rows=list(log.bad), notes=Counter(log.notes))
+        reports = _do_all(settings, groups, done, out, workers=workers, engine=engine, progress=progress)
+        _add_up(done, reports)
+        _judge(done, settings, reports, out, max_bad_fraction)
+        made = {"action": "convert", "format": format, "src": str(src), "options": asdict(asked), "max_side": max_side}
+        files = {file: size for file, (size, _) in sorted(log.files.items())}
+        made |= {"quality": quality if max_side else None, "part": part and f"{part[0] + 1}/{part[1]}", "files": files}
+        _assemble(settings, len(reports), out, done, made)
     return done
 
 
-def _without_bad(
-    prepared: Iterable[tuple[Group, list[ShardImage] | BadGroup]], done: Converted, out: Path
-) -> Iterator[tuple[Group, list[ShardImage]]]:
-    """Passes readable groups on and counts all; refuses an id that was there before.
-
-    Raises:
-        DataError: Two groups have one id, or so much is unreadable that going on is pointless.
-    """
-    first_places: dict[str, str] = {}
-    for group, made in prepared:
-        done.read += 1
-        _refuse_double(group, first_places)
-        if not isinstance(made, BadGroup):
-            yield group, made
-            continue
-        done.bad.append(made)
-        if len(done.bad) >= HOPELESS and 2 * len(done.bad) > done.read:
-            raise _too_many(done, out, stopped=True)
+def _refuse_existing(out: Path, work: Path) -> None:
+    """Says that the result is there; a kill right after the last step leaves only the work folder to be removed."""
+    if work.is_dir() and (work / "finished").exists():
+        shutil.rmtree(work, ignore_errors=True)
+    raise UserError(f"out={out} exists already; choose another folder, or remove it first")
 
 
-def _prepare_all(
-    groups: Iterable[GroupWithImages], *, decode: bool, max_side: int | None, workers: int
-) -> Iterator[tuple[Group, list[ShardImage] | BadGroup]]:
-    """Groups in their order, images made ready by threads a little ahead of the writer."""
-    pending: deque[tuple[Group, Future[list[ShardImage] | BadGroup]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for group, images in groups:
-                pending.append((group, pool.submit(_prepare, group, images, decode, max_side)))
-                if len(pending) > 4 * workers:
-                    first, made = pending.popleft()
-                    yield first, made.result()
-            while pending:
-                first, made = pending.popleft()
-                yield first, made.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _gathered(
+    reader: Format,
+    src: Path,
+    options: Any,
+    work: Path,
+    part: tuple[int, int] | None,
+    max_bad_fraction: float,
+    progress: Progress,
+) -> tuple[int, ReadLog]:
+    """Number of groups in the spool, and what reading counted; reads the source where that is not done."""
+    known = gathered(work, source_folder(src))
+    if known is not None:
+        return known
+    shutil.rmtree(work / "units", ignore_errors=True)  # of a source that has changed since
+    log = ReadLog(max_bad_fraction)
+    try:
+        with Spool(work, part) as spool:
+            said = _counting(reader.read(src, options, log), log, progress)
+            groups = gather(said, spool, log)
+        for archive, entry, reason in refused_entries(source_folder(src)):
+            log.notes[f"entry {entry!r} of {archive} is never read: {reason}"] += 1
+        log.judge()
+        if not groups:
+            where = f"part {part[0] + 1} of {part[1]} of " if part else ""
+            raise DataError(f"{where}the source {src} holds no groups")
+    except BaseException as error:
+        shutil.rmtree(work, ignore_errors=True)
+        if isinstance(error, UserError | DataError):
+            raise _with_hint(error, reader, src, work) from None
+        raise
+    note_gathered(work, groups, log)
+    return groups, log
 
 
-def _prepare(group: Group, images: list[Image], decode: bool, max_side: int | None) -> list[ShardImage] | BadGroup:
-    """A group's images for the shard, or why they cannot be."""
-    made = []
-    for image, candidate in zip(images, group.candidates, strict=True):
-        try:
-            made.append(prepare_image(read_source(image), decode=decode, max_side=max_side))
-        except BadSample as error:
-            return BadGroup(group.id, candidate.file, error.reason, dict(group.provenance))
-    return made
+def _counting(said: Any, log: ReadLog, progress: Progress) -> Any:
+    for number, statement in enumerate(said):
+        if number % 1000 == 0:
+            progress("rows", log.rows, None)
+        yield statement
+    progress("rows", log.rows, log.rows)
 
 
-def _refuse_double(group: Group, first_places: dict[str, str]) -> None:
-    place = " ".join(f"{name} {value}" for name, value in group.provenance.items()) or repr(group.prompt[:60])
-    if group.id in first_places:
-        raise DataError(
-            f"two groups have the id {group.id!r}: {first_places[group.id]}, and {place}. Ids must differ within a "
-            "shard set"
-        )
-    first_places[group.id] = place
+def _with_hint(error: RewardkitError, reader: Format, src: Path, work: Path) -> RewardkitError:
+    """The error, with what the source looks like where it is not what was said."""
+    message = str(error)
+    others = [] if reader.matches(src) else looks_like(src)
+    if others:
+        message += f"; {src} looks like format={' or format='.join(others)}, not like format={reader.name}"
+    if isinstance(error, TooManyBadRows):
+        out = work.with_name(work.name.removeprefix(".").removesuffix(".converting"))
+        listing = write_errors(out.with_name(f"{out.name}.{ERRORS_FILE}"), error.bad, [])
+        message = message.replace("\n", f" (all are listed in {listing}):\n", 1)
+    return UserError(message) if isinstance(error, UserError) else DataError(message)
 
 
-def _write(
-    group: Group, images: list[ShardImage], writer: ShardWriter, done: Converted, max_candidates: int, source: str
+def _do_all(
+    settings: UnitSettings, groups: int, done: Converted, out: Path, *, workers: int, engine: str, progress: Progress
+) -> list[UnitReport]:
+    """Does all units that are not done yet; the reports of all, in order."""
+    count = -(-groups // settings.groups)
+    todo = [unit for unit in range(count) if not settings.folder(unit).is_dir()]
+    done.taken_up = count - len(todo)
+    before = groups - sum(min(settings.groups, groups - unit * settings.groups) for unit in todo)
+    progress("groups", before, groups)
+    read, bad = 0, list[BadGroup]()
+    for report in do_units(
+        settings,
+        todo,
+        workers=workers,
+        engine=engine,
+        done=lambda number: progress("groups", before + number, groups),
+    ):
+        read += report.read
+        bad += report.bad_groups
+        if len(bad) >= HOPELESS and 2 * len(bad) > read:
+            _forget_bad(settings, range(count))
+            raise too_many_bad_groups(bad, read, done.bad_rows, out, stopped=True)
+    return [UnitReport.load(settings.folder(unit) / REPORT_FILE) for unit in range(count)]
+
+
+def _add_up(done: Converted, reports: list[UnitReport]) -> None:
+    for report in reports:
+        done.read += report.read
+        done.written += report.written
+        done.candidates += report.images
+        done.bytes += report.bytes
+        done.bad += report.bad_groups
+        done.bad_rows += report.bad_rows
+        done.notes.update(report.notes)
+
+
+def _judge(
+    done: Converted, settings: UnitSettings, reports: list[UnitReport], out: Path, max_bad_fraction: float
 ) -> None:
-    """Writes one read group, in parts where it is too large."""
-    group = replace(
-        group,
-        candidates=tuple(
-            replace(candidate, width=image.width, height=image.height, sha256=image.sha256)
-            for candidate, image in zip(group.candidates, images, strict=True)
-        ),
-    )
-    # The writer gives files their names in the shard; where they came from stays on record.
-    files = [candidate.file for candidate in group.candidates]
-    group = replace(group, provenance={**group.provenance, "source": source, "files": files})
-    parts = split_large(group, max_candidates)
-    if len(parts) > 1:
-        done.notes[f"groups of more than {max_candidates} candidates, split so that each comparison is kept once"] += 1
-    for part, members in parts:
-        writer.write(part, [images[member].data for member in members])
-        done.written += 1
-        done.candidates += len(members)
-    for image in images:
-        if image.rewritten:
-            done.notes[image.rewritten] += 1
+    """Whether few enough rows and groups were left out; units with bad groups are done again next time."""
+    try:
+        ReadLog(max_bad_fraction, rows=done.rows, bad=done.bad_rows).judge()
+        judge_groups(done.bad, done.read, done.bad_rows, out, max_bad_fraction)
+    except DataError:
+        _forget_bad(settings, range(len(reports)))
+        raise
 
 
-def _judge(done: Converted, out: Path, max_bad_fraction: float) -> None:
-    """Raises where nothing is left or too much is unreadable."""
-    if not done.read:
-        raise DataError("the source holds no groups")
-    bad = len(done.bad)
-    if bad > max(TOLERATED, max_bad_fraction * done.read) or 2 * bad > done.read:
-        raise _too_many(done, out, stopped=False)
+def _forget_bad(settings: UnitSettings, units: range) -> None:
+    """Removes finished units with bad groups: their images may have been mended by the next attempt."""
+    for unit in units:
+        folder = settings.folder(unit)
+        if folder.is_dir() and UnitReport.load(folder / REPORT_FILE).bad_groups:
+            shutil.rmtree(folder)
 
 
-def _too_many(done: Converted, out: Path, *, stopped: bool) -> DataError:
-    """The error for too many unreadable groups; all of them are listed in a file beside ``out``."""
-    listing = out.with_name(f"{out.name}.{ERRORS_FILE}")
-    _write_errors(done.bad, listing)
-    seen = f"{done.read} groups{' read so far' if stopped else ''}"
-    shown = [str(bad) for bad in done.bad[:SHOWN]]
-    more = [f"… and {len(done.bad) - SHOWN} more"] if len(done.bad) > SHOWN else []
-    return DataError(
-        "\n".join(
-            [
-                f"{len(done.bad)} of {seen} have an image that cannot be read; nothing was written to {out}. All are "
-                f"listed in {listing}. Mend them, or allow more with max_bad_fraction=",
-                *shown,
-                *more,
-            ]
-        )
-    )
+def _assemble(settings: UnitSettings, units: int, out: Path, done: Converted, made: dict[str, Any]) -> None:
+    """The units' shards under their final names, with the index, as ``out``."""
+    result = settings.work / "result"
+    shutil.rmtree(result, ignore_errors=True)
+    try:
+        result.mkdir()
+        parts: list[Part] = []
+        for unit in range(units):
+            for shard in sorted(settings.folder(unit).glob("*.tar")):
+                name = f"{settings.name}-{len(parts):06d}.tar"
+                link_or_copy(shard, result / name)
+                parts.append(_renamed(shard.with_suffix(".npz"), name))
+        done.shards = len(parts)
+        if done.bad or done.bad_rows:
+            write_errors(result / ERRORS_FILE, done.bad_rows, done.bad)
+        write_index(result, parts, made={**made, "summary": done.summary()})
+        if out.exists():
+            out.rmdir()  # empty, as was checked
+        (settings.work / "finished").touch()
+        result.rename(out)
+    except OSError as error:
+        raise RewardkitError(
+            f"{error.filename or result}: {error.strerror or error}; the same command goes on"
+        ) from None
+    ShardIndex.open(out)
+    shutil.rmtree(settings.work, ignore_errors=True)
 
 
-def _write_errors(bad: list[BadGroup], file: Path) -> None:
-    lines = [{"id": b.id, "image": b.image, "reason": b.reason, "provenance": b.provenance} for b in bad]
-    file.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+def _renamed(rows: Path, name: str) -> Part:
+    def load() -> IndexRows:
+        found = IndexRows.load(rows)
+        return replace(found, shards=[{**shard, "name": name} for shard in found.shards])
+
+    return load

@@ -27,7 +27,7 @@ class Grouped:
         notes: Reason -> how often something was changed.
     """
 
-    group: Group | None
+    group: Group
     images: list[ImagePlace]
     bad: list[BadRow] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
@@ -52,20 +52,21 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
     """
     if isinstance(said.statements[0], WholeRecord):
         return _whole(said.statements[0], format_name)
-    made = Grouped(None, [])
     candidates = _Candidates()
     kept: list[Statement] = []
+    bad: list[BadRow] = []
+    notes: Counter[str] = Counter()
     for statement in said.statements:
         assert isinstance(statement, Statement)
         problem = _contradiction(candidates, statement)
         if problem:
-            made.bad.append(BadRow(statement.file, statement.line, problem))
+            bad.append(BadRow(statement.file, statement.line, problem))
             continue
         _enter(candidates, statement)
         kept.append(statement)
-    comparisons, rankings, answers = _labels(kept, candidates.index, made.notes)
+    comparisons, rankings, answers = _labels(kept, candidates.index, notes)
     first = kept[0]
-    made.group = Group(
+    group = Group(
         id=said.id or hashlib.sha256(json.dumps([said.group, said.prompt]).encode()).hexdigest()[:16],
         prompt=said.prompt,
         candidates=tuple(
@@ -78,11 +79,11 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
         slots=candidates.slots,
         provenance={"format": format_name, "file": first.file, "line": first.line},
     )
-    made.images = [
+    images = [
         said.bytes_of.get(name) or ImagePlace(name, folder)
         for name, folder in zip(candidates.index, candidates.folders, strict=True)
     ]
-    return made
+    return Grouped(group, images, bad, notes)
 
 
 def _whole(said: WholeRecord, format_name: str) -> Grouped:

@@ -19,7 +19,7 @@ from rewardkit.data.group import Group
 from rewardkit.data.shards import Sample, read_record, read_sample, shard_paths
 from rewardkit.errors import BadSample, DataError, UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX_FILE = "index.json"
 MAX_LEVELS = 32
 """An integer scale with more levels than this is treated as continuous: ratings, but no answers over levels."""
@@ -37,11 +37,14 @@ ARRAYS: Mapping[str, str] = {
     "prompt_tokens": "int32",
     "pixels": "int64",
     "prompt_hash": "uint64",
+    "key_hash": "uint64",
     "each_comparison_dimension": "int16",
     "each_comparison_weight": "float32",
     "each_candidate_rated": "bool",
     "each_candidate_hash": "uint64",
 }
+WIDE = ("comparisons", "comparison_weight", "rankings", "ratings", "each_candidate_rated")
+"""Arrays with a column for each dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class ShardIndex:
     Attributes:
         folder: Where the shards lie.
         shards: Their file names, in order.
+        shard_digests: Hex, of the samples in each.
         dimensions: Every dimension that the data speak to, sorted; the columns of the ``[n, D]`` arrays.
         scales: Dimension to scale, for those with numeric answers.
         sources: Name of a data set to its groups, where the records say so.
@@ -86,6 +90,7 @@ class ShardIndex:
         prompt_tokens: int32 ``[n]``, CLIP BPE tokens with start and end; texts are cut to 4096 letters first.
         pixels: int64 ``[n]``, of all candidates together; unreadable images count 0.
         prompt_hash: uint64 ``[n]``, of the prompt's text; 0 for an empty prompt.
+        key_hash: uint64 ``[n]``, of the sample's key.
         each_comparison_dimension: int16 ``[M]``, column of each comparison, group after group, in the order of
             ``all_comparisons``.
         each_comparison_weight: float32 ``[M]``.
@@ -95,6 +100,7 @@ class ShardIndex:
 
     folder: Path
     shards: tuple[str, ...]
+    shard_digests: tuple[str, ...]
     dimensions: tuple[str, ...]
     scales: Mapping[str, Scale]
     sources: Mapping[str, int]
@@ -113,6 +119,7 @@ class ShardIndex:
     prompt_tokens: NDArray[np.int32]
     pixels: NDArray[np.int64]
     prompt_hash: NDArray[np.uint64]
+    key_hash: NDArray[np.uint64]
     each_comparison_dimension: NDArray[np.int16]
     each_comparison_weight: NDArray[np.float32]
     each_candidate_rated: NDArray[np.bool_]
@@ -140,6 +147,7 @@ class ShardIndex:
             index = cls(
                 folder=folder,
                 shards=tuple(then),
+                shard_digests=tuple(shard["digest"] for shard in record["shards"]),
                 dimensions=tuple(record["dimensions"]),
                 scales={name: Scale(**scale) for name, scale in record["scales"].items()},
                 sources=record["sources"],
@@ -185,8 +193,7 @@ class ShardIndex:
         for name in ARRAYS:
             array = getattr(self, name)
             first = m if name.startswith("each_comparison") else c if name.startswith("each_candidate") else n
-            wide = name in ("comparisons", "comparison_weight", "rankings", "ratings", "each_candidate_rated")
-            if array.shape != ((first, d) if wide else (first,)):
+            if array.shape != ((first, d) if name in WIDE else (first,)):
                 raise ValueError(f"{name} has shape {array.shape}")
 
 

@@ -1,4 +1,4 @@
-"""Makes the index of a shard set: reads every sample once and writes ``index.json`` and its arrays."""
+"""Makes the index of a shard set: from shards that are read once, or from rows that were made beside them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rewardkit.data.comparisons import all_comparisons, rankings_of
-from rewardkit.data.group import NOT_APPLICABLE, Group
-from rewardkit.data.images import image_size
-from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, Scale, ShardIndex
-from rewardkit.data.shards import Sample, StoredSample, open_sample, scan_shard, shard_paths
+from rewardkit.data.group import Group
+from rewardkit.data.image_files import image_size
+from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, WIDE, Scale, ShardIndex
+from rewardkit.data.index_rows import IndexRows, ShardRows, aligned, hash_of
+from rewardkit.data.shards import Sample, StoredSample, Written, open_sample, scan_shard, shard_paths
 from rewardkit.errors import BadSample, DataError, UserError
 
-MAX_PROMPT_LETTERS = 4096
-"""Prompts are cut to this before their tokens are counted: the tokeniser's time grows faster than a word's length."""
+Part = Callable[[], IndexRows]
+"""Rows that are read when they are needed, so that those of all shards are never in memory together."""
 
 
 def build_index(
@@ -49,189 +49,163 @@ def build_index(
         DataError: A shard is damaged, a record contradicts itself, or two samples have one key; names up to ten.
     """
     folder = Path(folder)
-    rows = _Rows()
     paths = shard_paths(folder)
-    for number, path in enumerate(paths):
-        rows.digest.update(f"shard {number}\n".encode())
+    keys: dict[int, int] = {}
+    problems: list[Mapping[str, str]] = []
+    groups = 0
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix=".rows-", dir=folder)
+    except OSError as error:
+        raise UserError(f"{folder}: the index cannot be written: {error.strerror or error}") from error
+    with scratch as rows_folder:
+        files = [Path(rows_folder) / f"{number:06d}.npz" for number in range(len(paths))]
+        for number, (path, file) in enumerate(zip(paths, files, strict=True)):
+            rows = _scan(path, number, keys, [p.name for p in paths])
+            groups += len(rows.arrays["offset"])
+            problems += rows.left_out
+            rows.save(file)
+            if progress is not None:
+                progress(groups)
+        if problems and not leave_out_bad:
+            raise DataError(_told(folder, problems))
+        return write_index(folder, [lambda file=file: IndexRows.load(file) for file in files], scales=scales, made=made)  # type: ignore[misc]
+
+
+def _told(folder: Path, problems: Sequence[Mapping[str, str]]) -> str:
+    told = "\n".join(f"  {p['shard']} {p['key']}: {p['reason']}" for p in problems[:10])
+    more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+    return (
+        f"{folder}: {len(problems)} samples cannot be indexed:\n{told}{more}\n"
+        "Mend the shards, or index the others with `rewardkit data index src=… leave_out_bad=true`."
+    )
+
+
+def _scan(path: Path, number: int, keys: dict[int, int], names: Sequence[str]) -> IndexRows:
+    """The rows of one shard, with what cannot be indexed.
+
+    Args:
+        path: The shard.
+        number: Of the shard.
+        keys: Hash of each key seen so far to its shard's number; those of this shard are added.
+        names: Of all shards.
+    """
+    rows = ShardRows()
+
+    def leave_out(key: str, reason: str) -> None:
+        rows.left_out.append({"shard": path.name, "key": key, "reason": reason})
+
+    def add(stored: StoredSample) -> None:
+        key = hash_of(stored.key.encode("utf-8", "surrogateescape"))
+        if key in keys:
+            leave_out(stored.key, f"the key is there twice: in {names[keys[key]]} and in {path.name}")
+            return
+        keys[key] = number
         try:
-            for stored in scan_shard(path):
-                _add(rows, number, path.name, stored)
-        except DataError as error:
-            rows.problems.append({"shard": path.name, "key": "", "reason": str(error)})
-        if progress is not None:
-            progress(len(rows.shard))
-    if rows.problems and not leave_out_bad:
-        told = "\n".join(f"  {p['shard']} {p['key']}: {p['reason']}" for p in rows.problems[:10])
-        more = f"\n  and {len(rows.problems) - 10} more" if len(rows.problems) > 10 else ""
-        raise DataError(
-            f"{folder}: {len(rows.problems)} samples cannot be indexed:\n{told}{more}\n"
-            "Mend the shards, or index the others with `rewardkit data index src=… leave_out_bad=true`."
-        )
-    for name, seen in rows.scales.items():
+            sample = open_sample(stored)
+        except BadSample as error:
+            leave_out(stored.key, error.reason)
+            return
+        group = _measured(sample)
+        rows.add(Written(stored.key, number, stored.offset, stored.length, group, stored.files["json"]))
+
+    try:
+        for stored in scan_shard(path):
+            add(stored)
+    except DataError as error:
+        leave_out("", str(error))
+    return rows.rows(path.name, path.stat().st_size)
+
+
+def _measured(sample: Sample) -> Group:
+    """The group with the true sha256 of each image, and its size where the record has none."""
+    candidates = []
+    for candidate, image in zip(sample.group.candidates, sample.images, strict=True):
+        width, height = candidate.width, candidate.height
+        if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+            try:
+                width, height = image_size(image)
+            except BadSample:
+                width = height = 0  # training meets it again, counts it and names it
+        digest = hashlib.sha256(image).hexdigest()
+        candidates.append(replace(candidate, width=width, height=height, sha256=digest))
+    return replace(sample.group, candidates=tuple(candidates))
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What all parts say together."""
+
+    shards: list[Mapping[str, Any]] = field(default_factory=list)
+    dimensions: set[str] = field(default_factory=set)
+    scales: dict[str, Scale] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
+    left_out: list[Mapping[str, str]] = field(default_factory=list)
+    groups: int = 0
+    candidates: int = 0
+    comparisons: int = 0
+    rankings: int = 0
+
+    def add(self, rows: IndexRows) -> None:
+        self.shards += rows.shards
+        self.dimensions |= set(rows.dimensions)
+        for name, scale in rows.scales.items():
+            self.scales[name] = self.scales[name].union(scale) if name in self.scales else scale
+        self.sources.update(rows.sources)
+        self.left_out += rows.left_out
+        self.groups += len(rows.arrays["offset"])
+        self.candidates += len(rows.arrays["each_candidate_hash"])
+        self.comparisons += len(rows.arrays["each_comparison_dimension"])
+        self.rankings += int(rows.arrays["rankings"].sum())
+
+
+def write_index(
+    folder: Path,
+    parts: Sequence[Part],
+    *,
+    scales: Mapping[str, Scale] | None = None,
+    made: Mapping[str, Any] | None = None,
+) -> ShardIndex:
+    """Joins rows to the index of a folder, whose shards are those of the parts, in their order.
+
+    The arrays are written part by part: memory is that of one part.
+
+    Args:
+        folder: The shards.
+        parts: Called twice each.
+        scales: As in ``build_index``.
+        made: As in ``build_index``.
+
+    Raises:
+        UserError: The folder cannot be written.
+        DataError: There is no group, two have one key, or answers lie outside a given scale.
+    """
+    totals = _Totals()
+    for part in parts:
+        totals.add(part())
+    for name, seen in totals.scales.items():
         given = (scales or {}).get(name, seen)
         if given.union(seen) != given:
             raise DataError(f"{folder}: dimension {name!r} has answers of {seen}, outside the scale given, {given}")
-    if not rows.shard:
+    if not totals.groups:
         raise DataError(f"{folder}: the shards hold no group; a group is KEY.json with KEY.0.jpg, KEY.1.jpg, …")
     try:
-        _write(folder, rows, paths, dict(scales or {}), dict(made or {}))
+        _write(folder, parts, totals, dict(scales or {}), dict(made or {}))
     except OSError as error:
         raise UserError(f"{folder}: the index cannot be written: {error.strerror or error}") from error
     return ShardIndex.open(folder)
 
 
-@dataclass
-class _Rows:
-    """What has been read so far."""
-
-    digest: Any = field(default_factory=hashlib.sha256)
-    problems: list[dict[str, str]] = field(default_factory=list)
-    keys: dict[str, str] = field(default_factory=dict)
-    sources: Counter[str] = field(default_factory=Counter)
-    dimensions: set[str] = field(default_factory=set)
-    scales: dict[str, Scale] = field(default_factory=dict)
-    shard: list[int] = field(default_factory=list)
-    offset: list[int] = field(default_factory=list)
-    length: list[int] = field(default_factory=list)
-    candidates: list[int] = field(default_factory=list)
-    captions: list[int] = field(default_factory=list)
-    prompt_tokens: list[int] = field(default_factory=list)
-    pixels: list[int] = field(default_factory=list)
-    prompt_hash: list[int] = field(default_factory=list)
-    each_candidate_hash: list[int] = field(default_factory=list)
-    comparisons: list[tuple[str, float]] = field(default_factory=list)
-    comparisons_in: list[int] = field(default_factory=list)
-    rankings: list[tuple[int, str]] = field(default_factory=list)
-    rated: list[tuple[int, str]] = field(default_factory=list)
-
-
-def _add(rows: _Rows, shard: int, name: str, stored: StoredSample) -> None:
-    """Adds one sample, or what is wrong with it."""
-    where = rows.keys.get(stored.key)
-    if where is not None:
-        reason = f"the key is there twice: in {where} and in {name}"
-        rows.problems.append({"shard": name, "key": stored.key, "reason": reason})
-        return
-    rows.keys[stored.key] = name
-    try:
-        sample = open_sample(stored)
-    except BadSample as error:
-        rows.problems.append({"shard": name, "key": stored.key, "reason": error.reason})
-        return
-    rows.shard.append(shard)
-    rows.offset.append(stored.offset)
-    rows.length.append(stored.length)
-    _add_contents(rows, sample, stored)
-    _add_labels(rows, sample.group)
-
-
-def _add_contents(rows: _Rows, sample: Sample, stored: StoredSample) -> None:
-    group = sample.group
-    hashes = [hashlib.sha256(image).digest() for image in sample.images]
-    record = hashlib.sha256(stored.files["json"]).digest()
-    rows.digest.update(b"\0".join([sample.key.encode("utf-8", "surrogateescape"), record, *hashes]))
-    rows.each_candidate_hash += [int.from_bytes(digest[:8], "little") for digest in hashes]
-    rows.candidates.append(len(group.candidates))
-    rows.captions.append(len(captions_of(group)))
-    rows.prompt_tokens.append(prompt_tokens(group.prompt))
-    rows.pixels.append(sum(map(_pixels, group.candidates, sample.images)))
-    text = group.prompt.strip().encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(text, digest_size=8).digest()
-    rows.prompt_hash.append(int.from_bytes(digest, "little") if text else 0)
-    source = group.provenance.get("source")
-    if isinstance(source, str):
-        rows.sources[source] += 1
-
-
-def _add_labels(rows: _Rows, group: Group) -> None:
-    row = len(rows.shard) - 1
-    first = len(rows.each_candidate_hash) - len(group.candidates)
-    comparisons = all_comparisons(group)
-    rows.comparisons += [(c.dimension, c.weight) for c in comparisons]
-    rows.comparisons_in.append(len(comparisons))
-    rows.dimensions.update(group.dimensions)
-    rows.rankings += [(row, r.dimension) for dimension in group.dimensions for r in rankings_of(group, dimension)]
-    for answer in group.answers:
-        if answer.value != NOT_APPLICABLE:
-            value = float(answer.value)
-            seen = Scale(value, value, value.is_integer())
-            known = rows.scales.get(answer.dimension)
-            rows.scales[answer.dimension] = known.union(seen) if known else seen
-            rows.rated.append((first + answer.candidate, answer.dimension))
-
-
-def captions_of(group: Group) -> list[str]:
-    """What each candidate really shows (``slots["captions"]``), one text each; empty where not known for all."""
-    captions = group.slots.get("captions")
-    if not isinstance(captions, list) or len(captions) != len(group.candidates):
-        return []
-    return captions if all(isinstance(caption, str) and caption.strip() for caption in captions) else []
-
-
-def prompt_tokens(prompt: str) -> int:
-    """CLIP BPE tokens of a text with start and end, not cut to a context length."""
-    return len(_clip_tokenizer().encode(prompt[:MAX_PROMPT_LETTERS])) + 2
-
-
-@lru_cache(maxsize=1)
-def _clip_tokenizer() -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
-
-
-def _pixels(candidate: Any, image: bytes) -> int:
-    width, height = candidate.width, candidate.height
-    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
-        try:
-            width, height = image_size(image)
-        except BadSample:
-            return 0  # training meets it again, counts it and names it
-    return width * height
-
-
-def _arrays(rows: _Rows, dimensions: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The rows as the arrays of ``ShardIndex``."""
-    n, d, column = len(rows.shard), len(dimensions), {name: i for i, name in enumerate(dimensions)}
-    each_row = np.repeat(np.arange(n), rows.comparisons_in)
-    each_dimension = np.array([column[name] for name, _ in rows.comparisons], np.int64)
-    each_weight = np.array([weight for _, weight in rows.comparisons], np.float64)
-    comparisons, rankings = np.zeros((n, d), np.int64), np.zeros((n, d), np.int64)
-    weights = np.zeros((n, d))
-    np.add.at(comparisons, (each_row, each_dimension), 1)
-    np.add.at(weights, (each_row, each_dimension), each_weight)
-    for row, name in rows.rankings:
-        rankings[row, column[name]] += 1
-    rated = np.zeros((len(rows.each_candidate_hash), d), bool)
-    for candidate, name in rows.rated:
-        rated[candidate, column[name]] = True
-    ratings = np.zeros((n, d), np.int64)
-    np.add.at(ratings, np.repeat(np.arange(n), rows.candidates), rated)
-    made = {
-        "comparisons": comparisons,
-        "comparison_weight": weights,
-        "rankings": rankings,
-        "ratings": ratings,
-        "each_comparison_dimension": each_dimension,
-        "each_comparison_weight": each_weight,
-        "each_candidate_rated": rated,
-    }
-    return {
-        name: np.ascontiguousarray(made[name] if name in made else np.array(getattr(rows, name), kind), dtype=kind)
-        for name, kind in ARRAYS.items()
-    }
-
-
-def _write(folder: Path, rows: _Rows, paths: list[Path], scales: dict[str, Scale], made: dict[str, Any]) -> None:
+def _write(
+    folder: Path, parts: Sequence[Part], totals: _Totals, scales: dict[str, Scale], made: dict[str, Any]
+) -> None:
     """Writes the arrays to a new folder, then index.json in one step, then removes what an older index left."""
-    dimensions = tuple(sorted(rows.dimensions))
-    arrays = _arrays(rows, dimensions)
-    digest = rows.digest.hexdigest()
+    dimensions = tuple(sorted(totals.dimensions))
+    digest = _digest(totals.shards)
     target = folder / f"index-{digest[:16]}"
     temporary = Path(tempfile.mkdtemp(prefix=".index-", dir=folder))
     try:
-        for name, array in arrays.items():
-            np.save(temporary / f"{name}.npy", array)
+        _write_arrays(temporary, parts, totals, dimensions)
+        _refuse_doubles(temporary, folder, totals)
         temporary.chmod(0o755)
         if target.exists():  # in use until index.json names the new one
             target = target.with_name(f"{target.name}-{temporary.name[-8:]}")
@@ -243,17 +217,17 @@ def _write(folder: Path, rows: _Rows, paths: list[Path], scales: dict[str, Scale
         "digest": digest,
         "arrays": target.name,
         "dimensions": dimensions,
-        "scales": {name: asdict(scale) for name, scale in sorted({**rows.scales, **scales}.items())},
-        "sources": dict(rows.sources),
+        "scales": {name: asdict(scale) for name, scale in sorted({**totals.scales, **scales}.items())},
+        "sources": dict(sorted(totals.sources.items())),
         "counts": {
-            "groups": len(rows.shard),
-            "candidates": len(rows.each_candidate_hash),
-            "comparisons": len(rows.comparisons),
-            "rankings": len(rows.rankings),
+            "groups": totals.groups,
+            "candidates": totals.candidates,
+            "comparisons": totals.comparisons,
+            "rankings": totals.rankings,
         },
         "made": made,
-        "left_out": rows.problems,
-        "shards": [{"name": path.name, "bytes": path.stat().st_size} for path in paths],
+        "left_out": totals.left_out,
+        "shards": totals.shards,
     }
     part = folder / f".{INDEX_FILE}.part-{os.getpid()}"
     part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -261,3 +235,44 @@ def _write(folder: Path, rows: _Rows, paths: list[Path], scales: dict[str, Scale
     for old in folder.glob("index-*"):
         if old != target:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_arrays(folder: Path, parts: Sequence[Part], totals: _Totals, dimensions: tuple[str, ...]) -> None:
+    """Each array under its name, written part after part."""
+    lengths = {"each_candidate": totals.candidates, "each_comparison": totals.comparisons}
+    column = {name: n for n, name in enumerate(dimensions)}
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in ARRAYS}
+        for name, kind in ARRAYS.items():
+            length = next((count for start, count in lengths.items() if name.startswith(start)), totals.groups)
+            shape = (length, len(dimensions)) if name in WIDE else (length,)
+            about = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(files[name], about)
+        first_shard = 0
+        for part in parts:
+            rows = part()
+            columns = [column[name] for name in rows.dimensions]
+            for name, kind in ARRAYS.items():
+                piece = aligned(name, rows.arrays[name], columns, len(dimensions), first_shard)
+                files[name].write(np.ascontiguousarray(piece, dtype=kind).tobytes())
+            first_shard += len(rows.shards)
+
+
+def _refuse_doubles(arrays: Path, folder: Path, totals: _Totals) -> None:
+    """Raises DataError where two samples have one key."""
+    hashes = np.load(arrays / "key_hash.npy", mmap_mode="r")
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    if len(same):
+        shard = np.load(arrays / "shard.npy", mmap_mode="r")
+        names = [totals.shards[shard[order[same[0] + step]]]["name"] for step in (0, 1)]
+        raise DataError(
+            f"{folder}: {len(same)} keys are there twice, the first in {names[0]} and in {names[1]}; a key names one "
+            "sample of a set"
+        )
+
+
+def _digest(shards: Sequence[Mapping[str, Any]]) -> str:
+    """The digest of a set, from those of its shards."""
+    lines = [f"shard {number} {shard['digest']}\n" for number, shard in enumerate(shards)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -70,6 +70,26 @@ def shard_paths(folder: Path) -> list[Path]:
     return paths
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A sample that was written: where it lies, and what the index says of it.
+
+    Attributes:
+        shard: Number of the shard, from 0.
+        offset: First byte in the shard.
+        length: Bytes.
+        group: The record as stored.
+        record: Its bytes.
+    """
+
+    key: str
+    shard: int
+    offset: int
+    length: int
+    group: Group
+    record: bytes
+
+
 class ShardWriter:
     """Writes groups to ``NAME-000000.tar``, ``NAME-000001.tar``, …; the same groups give the same bytes.
 
@@ -104,15 +124,12 @@ class ShardWriter:
                 f"{self.folder} already holds shards named {name}-*.tar; give another folder or remove them"
             )
 
-    def write(self, group: Group, images: Sequence[bytes]) -> str:
-        """Adds one group.
+    def write(self, group: Group, images: Sequence[bytes]) -> Written:
+        """Adds one group. Its key is the group's id where that is safe in a file name, else a safe form of it.
 
         Args:
             group: Its candidates' file names are replaced by those inside the shard, missing sha256 are filled in.
             images: One per candidate: JPEG, PNG or WebP bytes, stored as they are.
-
-        Returns:
-            The sample's key: the group's id where that is safe in a file name, else a safe form of it.
 
         Raises:
             DataError: The id was written before, the number of images differs, an image is of another type, or the
@@ -135,18 +152,25 @@ class ShardWriter:
         )
         try:
             tar = self._tar or self._open()
-            for name, data in zip([f"{key}.json", *names], [to_json(stored).encode(), *images], strict=True):
+            record = to_json(stored).encode()
+            begin = tar.offset
+            for name, data in zip([f"{key}.json", *names], [record, *images], strict=True):
                 member = tarfile.TarInfo(name)  # its defaults are mtime 0, owner 0
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
+            written = Written(key, self._shard, begin, tar.offset - begin, stored, record)
             self._ids[key] = place
             self._in_shard += 1
             self.groups += 1
             if self._in_shard >= self._max_groups or tar.offset >= self._max_bytes:
                 self._close()
         except OSError as error:
-            raise DataError(f"{self._path()} cannot be written: {error.strerror or error}") from error
-        return key
+            raise DataError(f"{self.path(self._shard)} cannot be written: {error.strerror or error}") from error
+        return written
+
+    def path(self, shard: int) -> Path:
+        """Where a shard lies once it is complete."""
+        return self.folder / f"{self.name}-{shard:06d}.tar"
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -160,11 +184,8 @@ class ShardWriter:
             self._tar.close()
             self._part().unlink(missing_ok=True)
 
-    def _path(self) -> Path:
-        return self.folder / f"{self.name}-{self._shard:06d}.tar"
-
     def _part(self) -> Path:
-        return self.folder / f".{self._path().name}.part-{os.getpid()}"
+        return self.folder / f".{self.path(self._shard).name}.part-{os.getpid()}"
 
     def _open(self) -> tarfile.TarFile:
         # Open until _close: one shard takes many groups.
@@ -175,7 +196,7 @@ class ShardWriter:
     def _close(self) -> None:
         assert self._tar is not None
         self._tar.close()
-        os.replace(self._part(), self._path())
+        os.replace(self._part(), self.path(self._shard))
         self._tar = None
         self._shard += 1
         self._in_shard = 0

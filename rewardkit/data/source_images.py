@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
-from rewardkit.data.images import decode_image, image_size
-from rewardkit.errors import BadSample
+from rewardkit.data.image_files import check_whole, decode_rgb, image_size
 
 JPEG_QUALITY = 95
-"""Of images that are made smaller; with full colour resolution, the loss is below what a resize by the model adds."""
+"""Default for images that are made smaller; with full colour resolution, the loss is below that of a model's resize."""
 
 _KINDS = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"))
 """How files of the kinds that shards hold begin; WebP is told by bytes 0 to 3 and 8 to 11."""
@@ -41,38 +38,17 @@ class ShardImage:
     rewritten: str = ""
 
 
-def read_source(image: Path | bytes) -> bytes:
-    """The bytes of a source image.
-
-    Raises:
-        BadSample: The file is not there or is a folder. Any other refusal of the system is no bad sample and passes.
-    """
-    if isinstance(image, bytes):
-        return image
-    try:
-        return image.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadSample(f"there is no file {image}") from None
-    except IsADirectoryError:
-        raise BadSample(f"{image} is a folder") from None
-    except ValueError as error:  # a NUL in the name
-        raise BadSample(f"{str(image)!r} is not a file name: {error}") from None
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise BadSample(f"{image} is not a file name: {error.strerror}") from None
-        raise
-
-
-def prepare_image(data: bytes, *, decode: bool, max_side: int | None = None) -> ShardImage:
+def prepare_image(data: bytes, *, decode: bool, max_side: int | None = None, quality: int = JPEG_QUALITY) -> ShardImage:
     """Checks an image and makes it ready for a shard.
 
     JPEG, PNG and WebP keep their bytes. Other kinds (GIF, BMP, TIFF) become PNG with the pixels that a model would
-    see (``decode_image``). Images above ``max_side`` are resampled (Lanczos) and become JPEG where they were, else PNG.
+    see (``decode_rgb``). Images above ``max_side`` are resampled (Lanczos) and become JPEG where they were, else PNG.
 
     Args:
         data: The file's bytes.
-        decode: Whether to decode all of it, which finds files that were cut off or damaged behind the header.
+        decode: Whether to decode all of it, which finds damage in the middle; else header and end are looked at.
         max_side: Largest longer side, pixels; None leaves the size alone.
+        quality: Of JPEGs that are made smaller, 1 to 100.
 
     Raises:
         BadSample: The image cannot be read.
@@ -81,10 +57,11 @@ def prepare_image(data: bytes, *, decode: bool, max_side: int | None = None) -> 
     suffix = file_kind(data)
     too_large = max_side is not None and max(width, height) > max_side
     if suffix is not None and not too_large:
+        check_whole(data)
         if decode:
-            decode_image(data)
+            decode_rgb(data)
         return _shard_image(data, suffix, width, height)
-    picture = Image.fromarray(decode_image(data).permute(1, 2, 0).numpy())
+    picture = Image.fromarray(decode_rgb(data))
     if too_large:
         assert max_side is not None
         scale = max_side / max(width, height)
@@ -92,7 +69,7 @@ def prepare_image(data: bytes, *, decode: bool, max_side: int | None = None) -> 
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     target = "jpg" if suffix == "jpg" else "png"
     why = f"images made smaller, longer side {max_side}" if too_large else "images of other kinds written as PNG"
-    return _shard_image(_encode(picture, target), target, width, height, why)
+    return _shard_image(_encode(picture, target, quality), target, width, height, why)
 
 
 def file_kind(data: bytes) -> str | None:
@@ -102,10 +79,10 @@ def file_kind(data: bytes) -> str | None:
     return next((kind for signature, kind in _KINDS if data.startswith(signature)), None)
 
 
-def _encode(picture: Image.Image, kind: str) -> bytes:
+def _encode(picture: Image.Image, kind: str, quality: int) -> bytes:
     file = io.BytesIO()
     if kind == "jpg":
-        picture.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        picture.save(file, "JPEG", quality=quality, subsampling=0)
     else:
         picture.save(file, "PNG")
     return file.getvalue()

@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from rewardkit.data.image_files import image_size
 from rewardkit.data.images import (
     CLIP_MEAN,
     CLIP_STD,
     ImageTransform,
     decode_image,
-    image_size,
     normalise,
     resize_uint8,
     transform_tensor,

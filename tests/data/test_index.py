@@ -12,7 +12,9 @@ import pytest
 from rewardkit.data.comparisons import all_comparisons, comparisons_of
 from rewardkit.data.group import AGGREGATE, Answer, Candidate, Comparison, Group, Ranking
 from rewardkit.data.index import ARRAYS, Scale, ShardIndex, overlap
-from rewardkit.data.index_build import build_index, captions_of, prompt_tokens
+from rewardkit.data.index_build import build_index
+from rewardkit.data.index_rows import captions_of
+from rewardkit.data.prompt_tokens import prompt_tokens
 from rewardkit.data.shards import ShardWriter
 from rewardkit.errors import DataError, UserError
 
@@ -150,7 +152,7 @@ def test_a_new_index_replaces_the_old_one(index):
         build_index(index.folder, scales={"quality": Scale(3, 5, True)})
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 1}', '{"version": 1, "shards": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 2}', '{"version": 2, "shards": 3}'])
 def test_damaged_index_files(index, content):
     (index.folder / "index.json").write_text(content)
     with pytest.raises(DataError, match=r"damaged .*data index src="):

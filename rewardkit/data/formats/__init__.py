@@ -31,7 +31,12 @@ def find_format(name: str, src: Path) -> Format:
     """
     if name in FORMATS:
         return FORMATS[name]
-    looks_like = [known for known, format in FORMATS.items() if src.exists() and format.matches(src)]
-    hint = f" {src} looks like format={' or format='.join(looks_like)}." if looks_like else ""
+    likely = looks_like(src)
+    hint = f" {src} looks like format={' or format='.join(likely)}." if likely else ""
     known = "; ".join(f"{format.name}: {format.summary}" for format in FORMATS.values())
     raise UserError(f"format={name} is unknown. {nearest(name, FORMATS)}{hint} Formats: {known}")
+
+
+def looks_like(src: Path) -> list[str]:
+    """Names of the formats that a source looks like."""
+    return [name for name, format in FORMATS.items() if src.exists() and format.matches(src)]

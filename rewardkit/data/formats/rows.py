@@ -222,14 +222,14 @@ def _csv_rows(file: Path, name: str, log: ReadLog, separator: str) -> Iterator[R
 
 def _header(reader: Any, file: Path) -> list[str]:
     try:
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
     except csv.Error as error:
         raise UserError(f"{file}:1: the names of the columns cannot be read: {error}") from None
     if not header:
         raise UserError(f"{file}:1: the first line is empty; it must hold the names of the columns")
     if not _is_text(*header) or "\0" in "".join(header):
         raise UserError(f"{file}:1: {NOT_UTF8}")
-    return list(header)
+    return header
 
 
 def _arrow_schema(file: Path) -> Any:

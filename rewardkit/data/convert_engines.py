@@ -1,0 +1,124 @@
+"""Who does the units of a conversion: this process, several processes, or a Ray cluster. All give the same files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from rewardkit.data.convert_unit import UnitReport, UnitSettings, do_unit
+from rewardkit.errors import RewardkitError, UserError
+
+POLL_SECONDS = 0.2
+
+_counted: Any = None
+"""In a worker: the groups done by all workers, shared with the main process."""
+
+
+def do_units(
+    settings: UnitSettings, units: Sequence[int], *, workers: int, engine: str, done: Callable[[int], None]
+) -> Iterator[UnitReport]:
+    """Does units; their reports in any order.
+
+    Args:
+        settings: Of the conversion.
+        units: Numbers of those that are not done yet.
+        workers: Processes, or threads where there is one unit only.
+        engine: ``processes`` or ``ray``.
+        done: Called now and then with the number of groups done so far.
+
+    Raises:
+        UserError: Ray is asked for and not installed.
+        RewardkitError: A worker was killed, or a unit failed.
+    """
+    if engine == "ray":
+        return _with_ray(settings, units, done)
+    processes = min(workers, len(units))
+    threads = max(1, workers // max(1, processes))
+    if processes > 1:
+        return _with_processes(settings, units, processes, threads, done)
+    return _here(settings, units, threads, done)
+
+
+def _here(
+    settings: UnitSettings, units: Sequence[int], threads: int, done: Callable[[int], None]
+) -> Iterator[UnitReport]:
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+        done(count)
+
+    for unit in units:
+        yield do_unit(settings, unit, threads, tick)
+
+
+def _with_processes(
+    settings: UnitSettings, units: Sequence[int], processes: int, threads: int, done: Callable[[int], None]
+) -> Iterator[UnitReport]:
+    # Workers are spawned: a fork would copy the locks of threads that other libraries have started.
+    context = multiprocessing.get_context("spawn")
+    counted = context.Value("q", 0)
+    with ProcessPoolExecutor(processes, context, _begin_worker, (counted,)) as pool:
+        try:
+            pending = {pool.submit(_in_worker, settings, unit, threads) for unit in units}
+            while pending:
+                ready, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                done(counted.value)
+                for future in ready:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise RewardkitError(
+                "a worker was killed (by the system, for want of memory?); the same command goes on where it stopped, "
+                "workers=1 needs less memory"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker(counted: Any) -> None:
+    """In a new worker: takes the counter, and ends with the main process, however that ends."""
+    global _counted
+    _counted = counted
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _in_worker(settings: UnitSettings, unit: int, threads: int) -> UnitReport:
+    def tick() -> None:
+        with _counted.get_lock():
+            _counted.value += 1
+
+    return do_unit(settings, unit, threads, tick)
+
+
+def _with_ray(settings: UnitSettings, units: Sequence[int], done: Callable[[int], None]) -> Iterator[UnitReport]:
+    """Units as rows of a Ray dataset; the source and the work folder must lie on a disk that all nodes share."""
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise UserError('engine=ray needs Ray, which is not installed: pip install "rewardkit[ray]"') from None
+
+    def do(row: dict[str, Any]) -> dict[str, Any]:
+        do_unit(settings, int(row["unit"]))
+        return row
+
+    count = 0
+    rows = ray.data.from_items([{"unit": unit} for unit in units]).repartition(len(units)).map(do)
+    for row in rows.iter_rows():
+        report = do_unit(settings, int(row["unit"]))  # done already: reads its report
+        count += report.read
+        done(count)
+        yield report
