@@ -61,23 +61,28 @@ class SourceFolder:
             raise BadSample(f"{name!r} {OUTSIDE}")
         path = os.path.join(self.root, folder, name)
         try:
-            with open(path, "rb", buffering=0) as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise BadSample(f"{path} is not a plain file")
-                if status.st_size > MAX_IMAGE_BYTES:
-                    raise BadSample(f"{path} has {status.st_size:,} bytes, more than {MAX_IMAGE_BYTES:,}")
-                if not self._outside and not self._lies_inside(path):
-                    raise BadSample(f"{path} is a symbolic link that {OUTSIDE}")
-                return _whole(file.fileno(), status.st_size)
+            # Not to wait for the other end of a pipe.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                return self._read(descriptor, path)
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError):
             return self._from_archive(folder, name, path)
-        except IsADirectoryError:
-            raise BadSample(f"{path} is a folder") from None
         except OSError as error:
             if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
                 raise BadSample(f"{path} is not a file name: {error.strerror}") from None
             raise
+
+    def _read(self, descriptor: int, path: str) -> bytes:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadSample(f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a plain file'}")
+        if status.st_size > MAX_IMAGE_BYTES:
+            raise BadSample(f"{path} has {status.st_size:,} bytes, more than {MAX_IMAGE_BYTES:,}")
+        if not self._outside and not self._lies_inside(path):
+            raise BadSample(f"{path} is a symbolic link that {OUTSIDE}")
+        return _whole(descriptor, status.st_size)
 
     def _lies_inside(self, path: str) -> bool:
         """Whether the file, with all links followed, lies below the root. Folders are looked up once."""
