@@ -35,7 +35,7 @@ def pack(path, entries):
 
 def test_a_file_by_folder_and_name(root):
     assert SourceFolder(root).read("images/a.jpg") == SourceFolder(root).read("a.jpg", "images") == b"inside"
-    with pytest.raises(BadSample, match="there is no file .*b.jpg"):
+    with pytest.raises(BadSample, match=r"there is no file .*b\.jpg"):
         SourceFolder(root).read("b.jpg", "images")
     with pytest.raises(BadSample, match="is a folder"):
         SourceFolder(root).read("images")

@@ -70,13 +70,13 @@ def test_a_file_that_is_cut_off_is_found_without_decoding(kind):
     assert prepare_image(whole, decode=False).width == 200
     assert prepare_image(whole + b"\0\0", decode=False).width == 200
     for cut in (1, 200, len(whole) // 2):
-        with pytest.raises(BadSample, match="cut off|cannot be read"):
+        with pytest.raises(BadSample, match=r"cut off|cannot be read"):
             prepare_image(whole[:-cut], decode=False)
 
 
 def test_damage_in_the_middle_needs_decoding():
-    data = bytearray(encoded("PNG", picture(200, 200).quantize(16).convert("RGB")))
-    data[len(data) // 2 : len(data) // 2 + 9000] = bytes(range(250)) * 36
+    data = bytearray(encoded("PNG", picture(200, 200)))
+    data[data.index(b"IDAT") + 4] = 255
     assert prepare_image(bytes(data), decode=False).width == 200
     with pytest.raises(BadSample, match="cannot be decoded"):
         prepare_image(bytes(data), decode=True)
