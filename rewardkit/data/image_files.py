@@ -46,6 +46,7 @@ def decode_rgb(data: bytes, *, decode: str = "exact", size: int | None = None) -
         with _open(data) as image:
             if decode == "scaled" and size is not None:
                 image.draft("RGB", (size, size))
+            image.load()  # numpy takes an image that fails to load for a mere object
             return np.array(_to_rgb(_upright(image)))
     except (BadSample, MemoryError):
         raise
