@@ -111,7 +111,7 @@ class PreferenceAccuracy(Callback):
         """Joins the ranks' tables, writes them, and logs the accuracies."""
         step = trainer.global_step
         self.latest = [
-            self._evaluate(name, step, _joined(rows.predictions(), trainer))
+            self._evaluate(name, step, joined(rows.predictions(), trainer.world_size))
             for name, rows in zip(self.sets, self._rows, strict=True)
         ]
         self._rows = []
@@ -152,11 +152,16 @@ class PreferenceAccuracy(Callback):
         return Validation(step, name, path, predictions, rows)
 
 
-def _joined(mine: Predictions, trainer: pl.Trainer) -> Predictions:
-    """The table of all ranks, on every rank."""
-    if trainer.world_size == 1:
+def joined(mine: Predictions, ranks: int) -> Predictions:
+    """The table of all ranks, on every rank: each group once, in the order that one rank would have.
+
+    Args:
+        mine: What this rank scored; ranks may have different numbers of groups.
+        ranks: Processes that take part, in torch's default process group where there are several.
+    """
+    if ranks == 1:
         return merge_predictions([mine])
-    parts: list[Any] = [None] * trainer.world_size
+    parts: list[Any] = [None] * ranks
     torch.distributed.all_gather_object(parts, mine)
     return merge_predictions(parts)
 

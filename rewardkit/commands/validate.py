@@ -1,22 +1,34 @@
-"""``validate``: preference accuracy of one or more models on the same held-out data, beside the baselines."""
+"""``validate``: how well models agree with people on held-out data, by named protocols, beside the baselines."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
+from rewardkit.commands.validate_display import WIDTH, matrix_table, print_legend, print_results
+from rewardkit.commands.validate_models import (
+    TUNES_ON_ITSELF,
+    Judge,
+    is_table,
+    joined,
+    read_table_sets,
+    short_labels,
+    take_tuning_tables,
+)
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.help import verb_help
 from rewardkit.config.layout import RunLayout
+from rewardkit.config.protocols import TUNED, expand
 from rewardkit.config.verbs import ValidateOptions
 from rewardkit.errors import EXIT_DONE, UserError
 
@@ -28,42 +40,108 @@ if TYPE_CHECKING:
 
 def help_text(arguments: list[str]) -> str:
     """Help from the schema."""
-    return verb_help("validate model=RUN|BUNDLE|CHECKPOINT[,…] data.val=FOLDER[,…] protocol=NAME", ValidateOptions)
+    usage = (
+        "validate model=RUN|BUNDLE|CHECKPOINT|TABLE[,…] data.val=FOLDER[,…] protocol=NAME[,…] [data.tune=FOLDER[,…]]"
+    )
+    return verb_help(usage, ValidateOptions)
 
 
 def run(arguments: list[str]) -> int:
-    """Scores the data with each model and prints a table for each, then the paired differences."""
+    """Scores the data with each model, prints a table for each model and set, the matrix, and the differences."""
     options = compose(ValidateOptions, [Layer(COMMAND_LINE, parse_overrides(arguments))]).options
     if not options.model:
-        raise UserError("name one or more models: model=RUN|BUNDLE|CHECKPOINT[,…]")
-    _fill_in_data(options)
+        raise UserError("name one or more models: model=RUN|BUNDLE|CHECKPOINT|TABLE.parquet[,…]")
+    protocols = _protocols(options)
+    judges = [Judge(name, label) for name, label in zip(options.model, short_labels(options.model), strict=True)]
+    if not all(judge.is_table for judge in judges):
+        _fill_in_data(options)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    tunes = any(name in TUNED or name == "calibration" for name in protocols)
+    if options.data.tune and not tunes:
+        console.print("note: data.tune is not used, no protocol that was asked for tunes anything", highlight=False)
+        options.data.tune = []
+    _collect(judges, options, console, tunes=bool(options.data.tune))
+    from rewardkit.metrics.evaluate import evaluate
+
+    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for judge in judges:
+        results[judge.label] = {
+            name: evaluate(predictions, protocols, tuning=judge.tuning, draws=options.bootstrap)
+            for name, predictions in judge.sets.items()
+        }
+        for name, rows in results[judge.label].items():
+            title = f"{judge.label} on {name}"
+            print_results(rows, f"{title} ({protocols[0]})" if len(protocols) == 1 else title, console)
+    print_legend(console)
+    if len(judges) > 1 or len(judges[0].sets) > 1:
+        console.print()
+        console.print(matrix_table(results))
+    differences = _differences(judges, protocols, options.bootstrap, console)
+    if options.out is not None:
+        _write(Path(options.out), options, protocols, judges, results, differences, console)
+    return EXIT_DONE
+
+
+def _protocols(options: ValidateOptions) -> tuple[str, ...]:
+    """The protocols asked for; those that tune a threshold need data to tune it on.
+
+    Raises:
+        UserError: They have none, or the list is empty.
+    """
+    if not options.protocol:
+        raise UserError("name one or more protocols: protocol=NAME[,…]")
+    names = expand(options.protocol)
+    if options.data.tune:
+        return names
+    if "all" in options.protocol:
+        names = tuple(name for name in names if name not in TUNED or name in options.protocol)
+    wanting = [name for name in names if name in TUNED]
+    if wanting:
+        raise UserError(
+            f"protocol={','.join(options.protocol)}: {', '.join(wanting)} tune a threshold, which needs data other "
+            "than those it is applied to: data.tune=FOLDER[,…]. Forms that tune on the evaluated set itself, as "
+            "published, are tie_calibrated_micro_published and tie_calibrated_macro_published"
+        )
+    return names
+
+
+def _collect(judges: Sequence[Judge], options: ValidateOptions, console: Console, *, tunes: bool) -> None:
+    """Fills in every judge's predictions: tables are read, models score."""
+    folders = take_tuning_tables(judges, options.data.tune) if tunes else []
+    for judge in judges:
+        if judge.is_table:
+            read_table_sets(judge)
+    models = [judge for judge in judges if not judge.is_table]
+    if not models:
+        if folders:
+            raise UserError(
+                f"data.tune={folders[0]}: nothing is scored here, since model= names predictions tables; name for each "
+                "of them a table of predictions on the tuning data (validate out= writes them)"
+            )
+        return
+    if tunes and not folders:
+        raise UserError(f"data.tune names no folder for {models[0].name} to be tuned on")
     from rewardkit.commands.open_model import open_model
-    from rewardkit.data.predictions import write_predictions
     from rewardkit.engine.train import quieten
-    from rewardkit.metrics.breakdown import evaluation_rows
 
     quieten(None)
-    console = Console()
-    record: dict[str, Any] = {"protocol": options.protocol, "models": {}}
-    tables: dict[str, dict[str, Predictions]] = {}
-    for number, name in enumerate(options.model):
-        model = open_model(name, device=options.device)
-        data = _data(options, model, console)
-        for set_name, predictions in score_sets(model, data, options.data.dimension_map, console).items():
-            rows = evaluation_rows(predictions, options.protocol, draws=options.bootstrap)
-            tables.setdefault(set_name, {})[name] = predictions
-            record["models"].setdefault(name, {})[set_name] = rows
-            console.print(rows_table(rows, f"{name} on {set_name} ({options.protocol}, 95 % over groups)"))
-            if options.out is not None:
-                write_predictions(Path(options.out) / f"{number}-{set_name}.parquet", predictions)
-        if data.bad_samples:
-            console.print(f"{data.bad_samples} samples could not be read and are not in the numbers above")
-    record["differences"] = _differences(tables, options, console)
-    if options.out is not None:
-        target = Path(options.out) / "results.json"
-        target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        console.print(f"wrote {target} and the predictions beside it", highlight=False, soft_wrap=True)
-    return EXIT_DONE
+    _refuse_same_folders(folders, options.data.val)
+    for judge in models:
+        model = open_model(judge.name, device=options.device)
+        judge.sets = _scored(judge, model, options.data.val, options, console)
+        if folders:
+            judge.tuning = joined(list(_scored(judge, model, folders, options, console).values()))
+    _warn_of_overlap(folders, options, console)
+
+
+def _scored(
+    judge: Judge, model: LoadedReward, folders: Sequence[str], options: ValidateOptions, console: Console
+) -> dict[str, Predictions]:
+    data = _data(options, folders, model, console)
+    found = score_sets(model, data, options.data.dimension_map, console)
+    if data.bad_samples:
+        console.print(f"{judge.label}: {data.bad_samples} samples could not be read and are in none of the numbers")
+    return found
 
 
 def score_sets(
@@ -87,36 +165,6 @@ def score_sets(
     return found
 
 
-def rows_table(rows: list[dict[str, Any]], title: str) -> Table:
-    """Accuracies with interval and counts, beside the baselines."""
-    from rewardkit.commands.summary import share
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column("dimension", no_wrap=True)
-    for column in (
-        "accu-\nracy",
-        "95 %",
-        "n",
-        "ties",
-        "one\nperson",
-        "which\ngenerator",
-        "listed\nfirst",
-        "bal-\nanced",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
-    beside = ("annotator_agreement", "which_generator", "list_position", "generator_balanced")
-    for row in rows:
-        table.add_row(
-            row["dimension"],
-            share(row["value"]),
-            f"{share(row['low'])}–{share(row['high'])}",
-            str(row["comparisons"]),
-            str(row["ties"]),
-            *(share(row[key]) for key in beside),
-        )
-    return table
-
-
 def _fill_in_data(options: ValidateOptions) -> None:
     """Takes the validation data of the first model that is a run, where none is given."""
     if options.data.val:
@@ -135,13 +183,38 @@ def _fill_in_data(options: ValidateOptions) -> None:
     raise UserError("name the data to validate on: data.val=FOLDER[,…] (only a run knows its own)")
 
 
-def _data(options: ValidateOptions, model: LoadedReward, console: Console) -> PreferenceData:
+def _refuse_same_folders(tune: Sequence[str], val: Sequence[str]) -> None:
+    for name in tune:
+        if any(name == other or Path(name).resolve() == Path(other).resolve() for other in val):
+            raise UserError(f"data.tune={name} is in data.val too: {TUNES_ON_ITSELF}")
+
+
+def _warn_of_overlap(tune: Sequence[str], options: ValidateOptions, console: Console) -> None:
+    """Says which prompts and images stand both in the tuning data and in the data that are judged."""
+    if not tune:
+        return
+    from rewardkit.commands.build_data import sources
+    from rewardkit.data.index import ShardIndex, overlap
+
+    def indices(names: Sequence[str]) -> list[ShardIndex]:
+        found = sources(names, "val", options.data.embedded, options.cache, console)
+        return [ShardIndex.open(source.folder()) for source in found]
+
+    for ours in indices(tune):
+        for theirs in indices(options.data.val):
+            shared = overlap(ours, theirs)
+            if shared:
+                text = f"note: {ours.folder} (data.tune) and {theirs.folder} (data.val) share {shared}"
+                console.print(text, highlight=False, soft_wrap=True)
+
+
+def _data(options: ValidateOptions, folders: Sequence[str], model: LoadedReward, console: Console) -> PreferenceData:
     from rewardkit.commands.build_data import sources
     from rewardkit.data.datamodule import PreferenceData
 
     return PreferenceData(
         train=[],
-        val=sources(options.data.val, "val", options.data.embedded, options.cache, console),
+        val=sources(folders, "val", options.data.embedded, options.cache, console),
         transform=model.model.transform,
         tokenizer=model.model.tokenizer,
         dimensions=model.dimensions,
@@ -153,28 +226,68 @@ def _data(options: ValidateOptions, model: LoadedReward, console: Console) -> Pr
 
 
 def _differences(
-    tables: dict[str, dict[str, Predictions]], options: ValidateOptions, console: Console
+    judges: Sequence[Judge], protocols: Sequence[str], draws: int, console: Console
 ) -> list[dict[str, Any]]:
-    """Paired differences of every two models on the dimensions that both judge; printed and returned."""
-    from rewardkit.metrics.comparison import paired_difference
-    from rewardkit.metrics.judged_pairs import judged_pairs
+    """Paired differences of every two models on the sets and dimensions that both judge; printed and returned."""
+    from rewardkit.metrics.comparison import compare, in_words
 
-    found = []
-    for set_name, by_model in tables.items():
-        pairs = {name: judged_pairs(predictions) for name, predictions in by_model.items()}
-        for first, second in combinations(by_model, 2):
-            for dimension in sorted({*by_model[first].dimensions} & {*by_model[second].dimensions}):
-                ours, theirs = (pairs[n][pairs[n]["dimension"] == dimension] for n in (first, second))
-                difference = paired_difference(ours, theirs, options.protocol, draws=options.bootstrap)
-                found.append(
-                    {"set": set_name, "first": first, "second": second, "dimension": dimension, **asdict(difference)}
-                )
-                console.print(
-                    f"{set_name}, {dimension}: {first} minus {second} = {difference.value:+.3f} "
-                    f"({difference.low:+.3f} to {difference.high:+.3f}, paired over {difference.groups} groups)"
-                    if difference.low is not None and difference.high is not None
-                    else f"{set_name}, {dimension}: {first} minus {second} = {difference.value:+.3f}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+    found: list[dict[str, Any]] = []
+    for set_name in dict.fromkeys(name for judge in judges for name in judge.sets):
+        for ours, theirs in combinations([judge for judge in judges if set_name in judge.sets], 2):
+            tables, tuning = (ours.sets[set_name], theirs.sets[set_name]), (ours.tuning, theirs.tuning)
+            for dimension, gain in compare(*tables, protocols, tuning=tuning, draws=draws):
+                if not found:
+                    console.print("\nPaired over groups, the same groups drawn for both:", style="bold")
+                words = in_words(ours.label, theirs.label, gain)
+                protocol = gain.protocol if gain.metric == "accuracy" else f"{gain.protocol} {gain.metric}"
+                console.print(f"{set_name}, {dimension}, {protocol}: {words}", highlight=False, soft_wrap=True)
+                place = {"set": set_name, "first": ours.name, "second": theirs.name, "dimension": dimension}
+                found.append({**place, **asdict(gain), "words": words})
     return found
+
+
+def _write(
+    folder: Path,
+    options: ValidateOptions,
+    protocols: Sequence[str],
+    judges: Sequence[Judge],
+    results: Mapping[str, Mapping[str, list[dict[str, Any]]]],
+    differences: list[dict[str, Any]],
+    console: Console,
+) -> None:
+    """results.json, results.csv and every model's predictions tables, which can be validated again."""
+    from rewardkit.data.predictions import write_predictions
+    from rewardkit.engine.run_directory import write_text
+
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = [j.name if options.model.count(j.name) == 1 else j.label for j in judges]
+    record = {
+        "protocol": ",".join(options.protocol),
+        "protocols": list(protocols),
+        "bootstrap": options.bootstrap,
+        "tuned_on": list(options.data.tune),
+        "labels": {key: judge.label for key, judge in zip(keys, judges, strict=True)},
+        "models": {key: results[judge.label] for key, judge in zip(keys, judges, strict=True)},
+        "differences": differences,
+    }
+    write_text(folder / "results.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    lines = [
+        {"model": label, "set": name, **row}
+        for label, sets in results.items()
+        for name, rows in sets.items()
+        for row in rows
+    ]
+    text = io.StringIO()
+    if lines:
+        writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    write_text(folder / "results.csv", text.getvalue())
+    for number, judge in enumerate(judges):
+        if not judge.is_table:
+            for name, predictions in judge.sets.items():
+                write_predictions(folder / f"{number}-{name}.parquet", predictions)
+            if judge.tuning is not None:
+                write_predictions(folder / f"{number}-tuning.parquet", judge.tuning)
+    told = "" if all(is_table(judge.name) for judge in judges) else ", and the predictions beside them"
+    console.print(f"\nwrote {folder / 'results.json'} and results.csv{told}", highlight=False, soft_wrap=True)

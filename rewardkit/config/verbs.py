@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.options import option
+from rewardkit.config.protocols import NAMES
 from rewardkit.config.schema import CacheOptions, EmbeddedOptions
-
-PROTOCOLS = ("strict_micro", "strict_macro", "half_micro", "half_macro")
 
 
 @dataclass
@@ -16,6 +15,9 @@ class ValidateDataOptions:
 
     val: list[str] = option([])
     """Shard folders, or `embedded`. Default: the validation data of the run, where model= is a run."""
+    tune: list[str] = option([])
+    """Shard folders that thresholds (pickapic, tie_calibrated) and the temperature (calibration) are tuned on; other
+    data than data.val. Where model= names predictions tables: one table for each of them, in that order."""
     embedded: EmbeddedOptions = option(EmbeddedOptions())
     dimension_map: dict[str, str | None] = option({})
     """Data's dimension to the model's dimension; null drops its labels."""
@@ -29,17 +31,20 @@ class ValidateDataOptions:
 
 @dataclass
 class ValidateOptions:
-    """Scores validation data with one or more models and prints their preference accuracies."""
+    """Scores validation data with one or more models and prints how well they agree with people."""
 
     model: list[str] = option([])
-    """Runs, bundles or checkpoints, separated by commas."""
+    """Runs, bundles or checkpoints, separated by commas; or predictions tables (.parquet), which are not scored
+    again."""
     data: ValidateDataOptions = option(ValidateDataOptions())
-    protocol: str = option("strict_micro", choices=PROTOCOLS)
-    """The rule by which accuracy is counted."""
-    bootstrap: int = option(1000, at_least=100)
+    protocol: list[str] = option(["strict_micro"], choices=NAMES)
+    """The rules that are counted by, separated by commas (docs/evaluation.md tells them all). `strict`, `half`,
+    `imagereward`, `tie_calibrated` stand for their micro and macro forms, `all` for every one but the published
+    forms."""
+    bootstrap: int = option(2000, at_least=100)
     """Resamples of groups behind each 95 % interval."""
     out: str | None = option(None)
-    """Folder for the predictions tables and results.json. Default: nothing is written."""
+    """Folder for results.json, results.csv and the predictions tables. Default: nothing is written."""
     device: str = option("auto")
     """cpu, cuda, cuda:N, or auto."""
     cache: CacheOptions = option(CacheOptions())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pandas as pd
 
+from rewardkit.config.protocols import expand
 from rewardkit.data.predictions import Predictions
 from rewardkit.errors import DataError
+from rewardkit.metrics.evaluate import judged, measure, tuned_on
 from rewardkit.metrics.intervals import DRAWS
 from rewardkit.metrics.protocols import credit, find_protocol, measured
 from rewardkit.metrics.results import Difference, difference
@@ -48,6 +52,56 @@ def paired_difference(
     if found is None:
         raise DataError(_NOTHING_IN_COMMON)
     return found
+
+
+def compare(
+    ours: Predictions,
+    theirs: Predictions,
+    protocols: Sequence[str],
+    *,
+    tuning: tuple[Predictions | None, Predictions | None] = (None, None),
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Iterator[tuple[str, Difference]]:
+    """The paired differences of two models under every protocol, on the dimensions that both judge.
+
+    Args:
+        ours: Table of the first model.
+        theirs: Of the second, on the same data.
+        protocols: Names of protocols or families.
+        tuning: The two models' tables that thresholds are tuned on, each its own.
+        draws: Resamples.
+        seed: Of the resamples.
+
+    Yields:
+        Dimension and difference; metrics that are undefined for one of them are left out, and so is what does not
+        depend on what was scored here (the probe, a temperature).
+
+    Raises:
+        DataError: The tables share nothing, or hold other votes on the same groups.
+        UserError: An unknown protocol, or one that needs ``tuning``.
+    """
+    mine, others = (judged(table) for table in aligned(ours, theirs))
+    tuned_mine, tuned_others = (judged(table) if table is not None else {} for table in tuning)
+    for dimension, part in mine.items():
+        for name in expand(protocols):
+            if name == "position":
+                continue
+            measured_both = [
+                measure(name, table, tuned_on(name, tuned.get(dimension), asked=asked is not None))
+                for table, tuned, asked in (
+                    (part, tuned_mine, tuning[0]),
+                    (others[dimension], tuned_others, tuning[1]),
+                )
+            ]
+            their_metrics = {found.metric: found for found in measured_both[1]}
+            for found in measured_both[0]:
+                other = their_metrics.get(found.metric)
+                if found.fixed or other is None or not len(found.groups) or not len(other.groups):
+                    continue
+                gain = difference(found, other, draws=draws, seed=seed)
+                if gain is not None:
+                    yield dimension, gain
 
 
 def aligned(ours: Predictions, theirs: Predictions) -> tuple[Predictions, Predictions]:
@@ -98,11 +152,11 @@ def in_words(ours: str, theirs: str, found: Difference) -> str:
     factor, digits, unit = (100.0, 1, " points") if found.share else (1.0, 4, "")
     worse_first = found.value != 0 and (found.value > 0) == found.lower_is_better
     better, worse = (theirs, ours) if worse_first else (ours, theirs)
-    gain = abs(found.value) * factor
-    text = f"{better} beats {worse} by {gain:.{digits}f}{unit}" if found.value else f"{ours} and {theirs} are equal"
+    gain = f"{abs(found.value) * factor:.{digits}f}"
+    text = f"{better} beats {worse} by {gain}{unit}" if float(gain) else f"{ours} and {theirs} are level"
     if found.low is None or found.high is None:
         return f"{text} (no interval: fewer than two groups)"
     flip = -1.0 if found.value < 0 else 1.0
-    low, high = sorted((flip * found.low * factor, flip * found.high * factor))
+    low, high = sorted(round(flip * end * factor, digits) + 0.0 for end in (found.low, found.high))  # no -0.0
     undecided = " (not distinguishable)" if found.low <= 0 <= found.high else ""
     return f"{text}, 95 % interval {low:.{digits}f} to {high:.{digits}f}{undecided}"

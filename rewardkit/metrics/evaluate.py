@@ -175,9 +175,9 @@ def evaluate(
     for dimension, part in judged(predictions).items():
         for name in names:
             tuned = tuned_on(name, others.get(dimension), asked=tuning is not None)
-            for found in measure(name, part, tuned):
-                result = found.result(draws=draws, seed=seed)
-                rows.append({"dimension": dimension, **result.as_row(), **beside(found, part, seed=seed)})
+            measurements = measure(name, part, tuned)
+            for found, told in zip(measurements, beside(measurements, part, seed=seed), strict=True):
+                rows.append({"dimension": dimension, **found.result(draws=draws, seed=seed).as_row(), **told})
     return rows
 
 
@@ -205,29 +205,33 @@ def tuned_on(protocol: str, tuning: Judged | None, *, asked: bool) -> Tuned | No
     return tune_dimension(protocol, tuning)
 
 
-def beside(found: Measurement, part: Judged, *, seed: int = 0) -> dict[str, float | None]:
-    """The baselines of one measurement; None where one does not apply.
+def beside(measurements: Sequence[Measurement], part: Judged, *, seed: int = 0) -> list[dict[str, float | None]]:
+    """The baselines of each of a protocol's measurements; None where one does not apply.
 
     Protocols of whole orders have no annotators; ``system``, ``calibration`` and the probe have no baselines.
     """
-    values: dict[str, float | None] = dict.fromkeys(BESIDE)
-    if found.protocol in PROTOCOLS and found.counts.comparisons:
-        rule, threshold = PROTOCOLS[found.protocol], found.tuned or 0.0
+    found: list[dict[str, float | None]] = [dict.fromkeys(BESIDE) for _ in measurements]
+    protocol = measurements[0].protocol
+    if protocol in PROTOCOLS and measurements[0].counts.comparisons:
+        rule, threshold = PROTOCOLS[protocol], measurements[0].tuned or 0.0
         pairs = part.pairs(rule)
         told = baselines(pairs, rule, threshold=threshold, draws=0, seed=seed)
-        values |= {name: result.value for name, result in told.items()}
-        values["generator_balanced"] = generator_balanced(pairs, rule, threshold=threshold, draws=0).value
-    elif found.protocol in ("imagereward_recall", "imagereward_recall_published", "kendall", "spearman"):
-        protocol = found.protocol.removesuffix("_published")  # equal scores of a baseline are never put in list order
-        for name, stand_in in (
-            ("chance", part.at_chance),
-            ("which_generator", part.by_generator),
-            ("list_position", part.by_position),
-        ):
-            values[name] = next(m.value() for m in measure(protocol, stand_in) if m.metric == found.metric)
-        if found.protocol in ("kendall", "spearman"):
-            values["chance"] = 0.0  # equal scores have no correlation; random ones have none on average
-    return values
+        found[0] |= {name: result.value for name, result in told.items()}
+        found[0]["generator_balanced"] = generator_balanced(pairs, rule, threshold=threshold, draws=0).value
+    elif protocol in _OF_ORDERS:
+        name = protocol.removesuffix("_published")  # equal scores of a baseline are never put in list order
+        stand_ins = {
+            "chance": part.at_chance,
+            "which_generator": part.by_generator,
+            "list_position": part.by_position,
+        }
+        for baseline, stand_in in stand_ins.items():
+            values = {m.metric: m.value() for m in measure(name, stand_in)}
+            for row, measurement in zip(found, measurements, strict=True):
+                row[baseline] = values[measurement.metric]
+                if baseline == "chance" and not measurement.share:
+                    row[baseline] = 0.0  # equal scores have no correlation; random ones have none on average
+    return found
 
 
 def _measure_pairs(rule: Protocol, part: Judged, tuned: Tuned | None) -> Measurement:

@@ -230,5 +230,7 @@ def names_of_groups(rows: pd.DataFrame, groups: NDArray[np.int64]) -> NDArray[np
         rows: With columns group, source and key.
         groups: ``[G]`` numbers of groups of these rows.
     """
-    each = rows.drop_duplicates("group").set_index("group").loc[groups]
-    return (each["source"].astype(str) + "\n" + each["key"].astype(str)).to_numpy(object)
+    numbers, places = np.unique(rows["group"].to_numpy(), return_index=True)
+    each = rows[["source", "key"]].iloc[places[np.searchsorted(numbers, groups)]]
+    names = [f"{source}\n{key}" for source, key in zip(each["source"], each["key"], strict=True)]
+    return np.array(names, dtype=object)

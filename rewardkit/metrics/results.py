@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from rewardkit.errors import DataError
 from rewardkit.metrics.intervals import DRAWS, bootstrap_interval, interval_of, ratio, resampled_sums
 
+_ROUNDING = 1e-12
+
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Sums ``[draws, C]`` to ``[draws]``, NaN where undefined."""
 
@@ -190,13 +192,14 @@ def difference(ours: Measurement, theirs: Measurement, *, draws: int = DRAWS, se
     value = float((ours.statistic(_total(mine)) - theirs.statistic(_total(other)))[0])
     if not np.isfinite(value):
         return None
+    value = float(_clean(np.array(value)))
     low = high = better = None
     if len(mine) >= 2 and draws >= 1:
         # The same seed and number of groups draw the same groups.
         drawn = ours.statistic(resampled_sums(mine, draws=draws, seed=seed)) - theirs.statistic(
             resampled_sums(other, draws=draws, seed=seed)
         )
-        drawn = drawn[np.isfinite(drawn)]
+        drawn = _clean(drawn[np.isfinite(drawn)])
         low, high = interval_of(drawn) or (None, None)
         ahead = -drawn if ours.lower_is_better else drawn
         better = float(np.mean((ahead > 0) + 0.5 * (ahead == 0))) if len(drawn) else None
@@ -212,6 +215,11 @@ def difference(ours: Measurement, theirs: Measurement, *, draws: int = DRAWS, se
         share=ours.share,
         lower_is_better=ours.lower_is_better,
     )
+
+
+def _clean(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences that are the rounding of sums in another order are 0: they decide whether an interval holds 0."""
+    return np.where(np.abs(differences) < _ROUNDING, 0.0, differences)
 
 
 def _total(sums: NDArray[np.float64]) -> NDArray[np.float64]:
