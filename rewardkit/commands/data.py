@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rewardkit.commands.data_display import print_tables, progress_display
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
@@ -23,10 +22,7 @@ from rewardkit.config.data_options import (
 from rewardkit.config.help import verb_help
 from rewardkit.config.messages import did_you_mean
 from rewardkit.config.options import leaves
-from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, ConfigError, UserError
-
-if TYPE_CHECKING:
-    from rewardkit.data.leaks import Shared
+from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, UserError
 
 T = TypeVar("T")
 
@@ -98,55 +94,9 @@ def _options(schema: type[T], given: Mapping[str, Any], *needed: str) -> T:
 
 
 def _convert(given: dict[str, Any]) -> int:
-    from rewardkit.data.convert import ERRORS_FILE, SHOWN, convert
-    from rewardkit.data.formats import find_format
+    from rewardkit.commands import data_convert
 
-    of_convert = {item.name for item in fields(ConvertOptions)}
-    asked = given.get("format")
-    format = find_format(str(asked), Path(str(given.get("src", "")))) if asked is not None else None
-    of_format = {item.name for item in fields(format.options)} if format is not None else set()
-    assert not of_convert & of_format, "a format's options are named differently from those of convert"
-    wrong = [name for name in given if name not in of_convert | of_format]
-    if wrong:
-        raise ConfigError(
-            [
-                f"{name}: there is no such option of data convert{f' format={format.name}' if format else ''}."
-                f"{did_you_mean(name, of_convert | of_format)} `data convert --help` lists all"
-                for name in wrong
-            ]
-        )
-    options = _options(ConvertOptions, {k: v for k, v in given.items() if k not in of_format}, "format", "src", "out")
-    assert format is not None, "format= is needed and was looked up"
-    format_options = compose(format.options, [Layer(COMMAND_LINE, {k: given[k] for k in of_format & set(given)})])
-    out = Path(str(options.out))
-    with progress_display("converting") as progress:
-        done = convert(
-            format.name,
-            Path(str(options.src)),
-            out,
-            options=format_options.options,
-            name=options.name,
-            source=options.source,
-            shard_groups=options.shard_groups,
-            shard_bytes=options.shard_mb * 2**20,
-            max_candidates=options.max_candidates,
-            max_side=options.max_side,
-            decode=options.check == "decode",
-            max_bad_fraction=options.max_bad_fraction,
-            workers=options.workers,
-            progress=progress,
-        )
-    print(f"wrote {out}: {done.written:,} groups, {done.candidates:,} images")
-    for reason, count in done.notes.items():
-        print(f"note: {reason}: {count:,}")
-    if done.bad:
-        shown = "\n".join(f"  {bad}" for bad in done.bad[:SHOWN])
-        print(
-            f"warning: {len(done.bad):,} of {done.read:,} groups were left out because an image cannot be read; "
-            f"{out / ERRORS_FILE} names all\n{shown}",
-            file=sys.stderr,
-        )
-    return EXIT_DONE
+    return data_convert.run(given, USAGE["convert"][0])
 
 
 def _index(given: dict[str, Any]) -> int:
@@ -234,22 +184,9 @@ def _merge(given: dict[str, Any]) -> int:
 
 
 def _leaks(given: dict[str, Any]) -> int:
-    from rewardkit.data.index import ShardIndex
-    from rewardkit.data.leaks import leaks
+    from rewardkit.commands.data_look import leaks
 
-    options = _options(LeaksOptions, given, "a", "b")
-    found = leaks(ShardIndex.open(str(options.a)), ShardIndex.open(str(options.b)))
-    _print_shared("prompts", found.prompts, found.prompt_examples)
-    _print_shared("images", found.images, found.image_examples)
-    return EXIT_FAILURE if found else EXIT_DONE
-
-
-def _print_shared(what: str, count: int, examples: Sequence[Shared]) -> None:
-    print(f"{what} in both: {count:,}")
-    for shared in examples:
-        print(f"  {shared.what!r}: {shared.in_a} in a, {shared.in_b} in b")
-    if count > len(examples):
-        print(f"  … and {count - len(examples):,} more")
+    return leaks(_options(LeaksOptions, given, "a", "b"))
 
 
 def _demo(given: dict[str, Any]) -> int:

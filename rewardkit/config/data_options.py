@@ -12,7 +12,7 @@ class ConvertOptions:
     """Turns preferences as they lie on disk into a shard set. A format's own options are given beside these."""
 
     format: str | None = option(None)
-    """How the source lies on disk: jsonl, csv, hpdv2 or avt. It is never guessed."""
+    """How the source lies on disk (`data convert --help` lists all formats). It is never guessed."""
     src: str | None = option(None)
     """The annotation file, or the folder that holds it. Image paths are relative to that file."""
     out: str | None = option(None)
@@ -27,14 +27,22 @@ class ConvertOptions:
     """A shard is closed when it has grown to this many MiB."""
     max_candidates: int = option(16, at_least=2)
     """A group of more candidates is split into groups that together keep each comparison."""
-    max_side: int | None = option(None, at_least=1)
-    """Images with a longer side than this are made this large and written anew. Default: bytes stay as they came."""
-    check: str = option("decode", choices=("decode", "header"))
-    """decode: decode every image, so that cut-off files are found now. header: only read sizes (3 times faster)."""
+    resize: str | None = option(None)
+    """LONGEST_SIDE or LONGEST_SIDE,JPEG_QUALITY: images with a longer side are made smaller. Default: bytes as they
+    came."""
+    check: str = option("header", choices=("header", "decode"))
+    """header: look at each image's header and end, which finds files that were cut off. decode: decode every image,
+    which also finds damage in the middle, and takes many times longer."""
+    outside: str = option("refuse", choices=("refuse", "allow"))
+    """Whether images may lie outside the source's folder: absolute paths, `..`, and symbolic links that lead out."""
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
-    """Fail when more than max(10, this share of the groups), or more than half, have an image that cannot be read."""
+    """Fail when more than max(10, this share), or more than half, of the rows or of the groups cannot be used."""
+    part: str | None = option(None)
+    """K/N: only the K-th of N parts of the groups, such as 3/64, for N machines; `data merge` joins the parts."""
+    engine: str = option("processes", choices=("processes", "ray"))
+    """processes: on this machine. ray: through Ray Data on a cluster whose nodes share the disk."""
     workers: int = option(2, at_least=1)
-    """Threads that read and check images."""
+    """Processes that read, check and write."""
 
 
 @dataclass
@@ -99,12 +107,26 @@ class MergeOptions:
 
 @dataclass
 class LeaksOptions:
-    """Looks for prompts and images that stand in both of two shard sets. Exit code 1 if there are some."""
+    """Looks for ids, prompts and images that stand in both of two sets, or nearly so. Exit code 1 if there are some."""
 
     a: str | None = option(None)
-    """Folder of shards with its index."""
+    """Folder of shards with its index, or a list of prompts: .txt (one a line), .json or .jsonl (texts, or objects with
+    prompt and id)."""
     b: str | None = option(None)
-    """Folder of shards with its index."""
+    """Likewise, for example the validation set."""
+    prompts: str = option("near", choices=("near", "exact", "none"))
+    """near: also prompts that are only similar. exact: equal ones, with and without case and punctuation. none: none."""
+    similarity: float = option(0.85, above=0.5, at_most=1)
+    """Prompts are similar from this share of letters in common on (1 - insertions and deletions / letters of both)."""
+    images: str = option("near", choices=("near", "exact", "none"))
+    """near: also images of another size, format or quality; reads and decodes every image. exact: equal files, from the
+    index alone. none: none."""
+    distance: int = option(4, at_least=0, at_most=16)
+    """Images are nearly equal when their perceptual hashes differ in at most this many of 64 bits."""
+    workers: int = option(2, at_least=1)
+    """Threads that decode images."""
+    out: str | None = option(None)
+    """File for all matches: .csv, .jsonl or .parquet."""
 
 
 @dataclass

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.data.convert_engines import do_units
-from rewardkit.data.convert_errors import ERRORS_FILE, HOPELESS, judge_groups, too_many_bad_groups, write_errors
+from rewardkit.data.convert_errors import (
+    ERRORS_FILE,
+    HOPELESS,
+    judge_groups,
+    read_errors,
+    too_many_bad_groups,
+    write_errors,
+)
 from rewardkit.data.convert_unit import REPORT_FILE, BadGroup, UnitReport, UnitSettings
 from rewardkit.data.convert_work import clean, gathered, locked, note_gathered, take_up, work_folder
 from rewardkit.data.formats import find_format, looks_like
@@ -33,6 +40,10 @@ from rewardkit.data.spool import Spool
 from rewardkit.errors import DataError, RewardkitError, UserError
 
 __all__ = ["ERRORS_FILE", "Converted", "convert"]
+
+COUNTS = ("rows", "read", "written", "candidates", "bytes", "shards")
+FINISHED = "finished"
+"""A file in the work folder that says that the result may be in its place."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage (``rows`` or ``groups``), how many are done, and how many there are where that is known."""
@@ -68,7 +79,7 @@ class Converted:
 
     def summary(self) -> dict[str, Any]:
         """The counts, as the index keeps them."""
-        counts = {name: getattr(self, name) for name in ("rows", "read", "written", "candidates", "bytes", "shards")}
+        counts = {name: getattr(self, name) for name in COUNTS}
         return {**counts, "bad_rows": len(self.bad_rows), "bad_groups": len(self.bad), "notes": dict(self.notes)}
 
 
@@ -142,7 +153,7 @@ def convert(
         outside=outside,
     )
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        _refuse_existing(out, settings.work)
+        return _finished(out, settings.work)
     if not src.exists():
         raise UserError(f"src={src} does not exist")
     with locked(settings.work):
@@ -162,11 +173,23 @@ def convert(
     return done
 
 
-def _refuse_existing(out: Path, work: Path) -> None:
-    """Says that the result is there; a kill right after the last step leaves only the work folder to be removed."""
-    if work.is_dir() and (work / "finished").exists():
+def _finished(out: Path, work: Path) -> Converted:
+    """What a conversion did that was killed right after its last step, when only its work folder was left to remove.
+
+    Raises:
+        UserError: ``out`` is no such result.
+    """
+    if not (work / FINISHED).exists():
+        raise UserError(f"out={out} exists already; choose another folder, or remove it first")
+    with locked(work):
+        summary = dict(ShardIndex.open(out).made["summary"])
+        rows, groups = read_errors(out / ERRORS_FILE)
+        counts = {name: summary[name] for name in COUNTS}
+        done = Converted(
+            **counts, bad_rows=rows, bad=groups, notes=Counter(summary["notes"]), taken_up=counts["shards"]
+        )
         shutil.rmtree(work, ignore_errors=True)
-    raise UserError(f"out={out} exists already; choose another folder, or remove it first")
+    return done
 
 
 def _gathered(
@@ -183,6 +206,7 @@ def _gathered(
     if known is not None:
         return known
     shutil.rmtree(work / "units", ignore_errors=True)  # of a source that has changed since
+    (work / "spool.sqlite").unlink(missing_ok=True)  # perhaps half-written
     log = ReadLog(max_bad_fraction)
     try:
         with Spool(work, part) as spool:
@@ -298,7 +322,7 @@ def _assemble(settings: UnitSettings, units: int, out: Path, done: Converted, ma
         write_index(result, parts, made={**made, "summary": done.summary()})
         if out.exists():
             out.rmdir()  # empty, as was checked
-        (settings.work / "finished").touch()
+        (settings.work / FINISHED).touch()
         result.rename(out)
     except OSError as error:
         raise RewardkitError(

@@ -52,3 +52,17 @@ def write_errors(file: Path, rows: Sequence[BadRow], groups: Sequence[BadGroup])
     text = "".join(line + "\n" for line in lines)
     file.write_text(text, encoding="utf-8", errors="backslashreplace")
     return file
+
+
+def read_errors(file: Path) -> tuple[list[BadRow], list[BadGroup]]:
+    """What ``write_errors`` wrote; nothing where there is no such file."""
+    rows: list[BadRow] = []
+    groups: list[BadGroup] = []
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if "image" in record:
+                groups.append(BadGroup(**record))
+            else:
+                rows.append(BadRow(**record))
+    return rows, groups
