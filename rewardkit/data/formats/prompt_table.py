@@ -53,6 +53,10 @@ class PromptTable:
         log.files.update(own.files)
         log.bad.extend(own.bad)
 
+    def __contains__(self, key: str) -> bool:
+        """Whether there is a prompt for the key, or several."""
+        return key in self._prompts
+
     def __getitem__(self, key: str) -> str:
         """The prompt of a key.
 
