@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rewardkit.data.formats.agiqa import AgiqaFormat
 from rewardkit.data.formats.avt import AvtFormat
 from rewardkit.data.formats.csv import CsvFormat
+from rewardkit.data.formats.evalalign import EvalAlignFormat
 from rewardkit.data.formats.format import Format
 from rewardkit.data.formats.hpdv2 import Hpdv2Format
 from rewardkit.data.formats.jsonl import JsonlFormat
 from rewardkit.data.formats.lines import nearest
+from rewardkit.data.formats.mps import MpsFormat
+from rewardkit.data.formats.richhf import RichHfFormat
+from rewardkit.data.formats.videoalign import VideoAlignFormat
+from rewardkit.data.formats.visionprefer import VisionPreferFormat
 from rewardkit.errors import UserError
 
 FORMATS: Mapping[str, Format] = {
-    format.name: format for format in (JsonlFormat(), CsvFormat(), Hpdv2Format(), AvtFormat())
+    format.name: format
+    for format in (
+        JsonlFormat(),
+        CsvFormat(),
+        Hpdv2Format(),
+        AvtFormat(),
+        VisionPreferFormat(),
+        MpsFormat(),
+        RichHfFormat(),
+        EvalAlignFormat(),
+        VideoAlignFormat(),
+        AgiqaFormat(),
+    )
 }
 """Every format by its name."""
 
