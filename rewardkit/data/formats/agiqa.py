@@ -44,7 +44,7 @@ class AgiqaOptions:
     """What can be asked of a table of mean opinion scores."""
 
     scores: dict[str, str] = option({})  # noqa: RUF009  (option makes a dataclass field)
-    """Column to dimension (scores.MOS=overall). Default: every column mos_NAME to NAME, a column mos to overall."""
+    """Column to dimension ({MOS: overall}). Default: every column mos_NAME to NAME, a column mos to overall."""
     low: float = option(0.0)
     """Lowest score of the scale; AGIQA-3K's goes from 0 to 5."""
     high: float = option(5.0)
@@ -95,7 +95,8 @@ class AgiqaFormat:
             )
             if not dimensions:
                 raise UserError(
-                    f"{place}: there is no column mos_NAME; say which hold scores: scores.COLUMN=DIMENSION. There are "
+                    f"{place}: there is no column mos_NAME; say which hold scores: scores={{COLUMN: DIMENSION}}. There "
+                    "are "
                     f"{', '.join(found)}"
                 )
         unequal = _unequal(place, src, options.prompt_column, tags)
