@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewardkit.commands.data_display import print_tables, progress_display
+from rewardkit.commands.data_display import progress_display
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.data_options import (
     ConvertOptions,
@@ -32,7 +32,7 @@ SHOWN_PROBLEMS = 50
 USAGE: Mapping[str, tuple[str, type]] = {
     "convert": ("data convert format=FORMAT src=PATH out=DIR", ConvertOptions),
     "index": ("data index src=DIR", IndexOptions),
-    "inspect": ("data inspect src=DIR", InspectOptions),
+    "inspect": ("data inspect src=DIR [html=FILE]", InspectOptions),
     "verify": ("data verify src=DIR", VerifyOptions),
     "split": ("data split src=DIR out=DIR [fraction=0.1 | folds=N]", SplitOptions),
     "merge": ("data merge src=DIR,DIR out=DIR", MergeOptions),
@@ -119,14 +119,9 @@ def _index(given: dict[str, Any]) -> int:
 
 
 def _inspect(given: dict[str, Any]) -> int:
-    from rewardkit.data.index import ShardIndex
-    from rewardkit.data.inspect import inspect_shards, tables
+    from rewardkit.commands.data_look import inspect
 
-    options = _options(InspectOptions, given, "src")
-    with progress_display("reading") as progress:
-        found = inspect_shards(ShardIndex.open(str(options.src)), progress=progress)
-    print_tables(tables(found, options.context_length))
-    return EXIT_DONE
+    return inspect(_options(InspectOptions, given, "src"))
 
 
 def _verify(given: dict[str, Any]) -> int:

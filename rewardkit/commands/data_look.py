@@ -8,13 +8,120 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardkit.commands.data_display import print_tables, progress_display
-from rewardkit.config.data_options import LeaksOptions
-from rewardkit.errors import EXIT_DONE, EXIT_FAILURE
+from rewardkit.config.data_options import InspectOptions, LeaksOptions
+from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rewardkit.data.inspect import Table
     from rewardkit.data.leaks_found import Leaks, Match
+    from rewardkit.metrics.group_agreement import Agreement
 
 _SHOWN_LETTERS = 60
+
+
+def inspect(options: InspectOptions) -> int:
+    """Prints what a shard set holds, and writes it as a page where one is asked for."""
+    from rewardkit.data.index import ShardIndex
+    from rewardkit.data.inspect import inspect_shards, tables
+    from rewardkit.metrics.group_agreement import GroupAgreement
+    from rewardkit.report.inspect_counts import LabelCounts
+    from rewardkit.report.inspect_page import write_inspect_page
+
+    page = _page_path(options.html) if options.html else None
+    index = ShardIndex.open(str(options.src))
+    agreement, labels = GroupAgreement(), LabelCounts(index.scales)
+    also = [agreement.add, labels.add] if page else [agreement.add]
+    with progress_display("reading", len(index)) as progress:
+        found = inspect_shards(index, also=also, progress=progress)
+    agreed = agreement.found()
+    made = tables(found, options.context_length)
+    if agreed:
+        made.insert(2, agreement_table(agreed))
+    print_tables(made)
+    if page:
+        write_inspect_page(
+            page,
+            index,
+            found,
+            agreed,
+            labels,
+            context_length=options.context_length,
+            samples=options.samples,
+            seed=options.seed,
+        )
+        print(f"wrote {page}")
+    return EXIT_DONE
+
+
+def _page_path(name: str) -> Path:
+    """The page's file, before any work.
+
+    Raises:
+        UserError: Its name or its folder will not do.
+    """
+    path = Path(name)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"html={name}: its name must end in .html")
+    if not path.parent.is_dir():
+        raise UserError(f"html={name}: the folder {path.parent} does not exist")
+    return path
+
+
+def agreement_table(agreed: Mapping[str, Agreement]) -> Table:
+    """Agreement of annotators, one row for each dimension; columns that say nothing are left out."""
+    from rewardkit.data.inspect import Table
+
+    columns = (
+        "dimension",
+        "judged",
+        "pairwise",
+        "no ties",
+        "1 vs rest",
+        "(wrong)",
+        "1 vs mean",
+        "(wrong)",
+        "majority",
+        "alpha",
+        "ordinal",
+        "interval",
+        "of",
+        "W",
+        "tie votes",
+        "tie verdicts",
+    )
+
+    def told(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    rows = [
+        (
+            name,
+            f"{a.judged:,}",
+            told(a.pairwise),
+            told(a.pairwise_without_ties),
+            told(a.one_against_rest.dropped),
+            told(a.one_against_rest.counted_wrong),
+            told(a.one_against_mean.dropped),
+            told(a.one_against_mean.counted_wrong),
+            told(a.majority_share),
+            told(a.alpha_choices),
+            told(a.alpha_ordinal),
+            told(a.alpha_interval),
+            a.alpha_of or "-",
+            told(a.w),
+            told(a.tie_votes),
+            told(a.tie_verdicts),
+        )
+        for name, a in agreed.items()
+    ]
+    said = [n for n in range(len(columns)) if n == 0 or any(row[n] not in ("0", "-") for row in rows)]
+    return Table(
+        "agreement (of comparisons with 2 or more votes; wrong: an undecided rest counts as wrong; docs/looking.md)",
+        [columns[n] for n in said],
+        [[row[n] for n in said] for row in rows],
+    )
 
 
 def leaks(options: LeaksOptions) -> int:

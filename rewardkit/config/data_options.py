@@ -57,12 +57,19 @@ class IndexOptions:
 
 @dataclass
 class InspectOptions:
-    """Shows what a shard set holds: counts, dimensions, ties, votes, sizes, generators, prompt lengths, tags."""
+    """Shows what a shard set holds: labels and ties, agreement of annotators, sizes, generators, prompts, tags."""
 
     src: str | None = option(None)
     """Folder of shards with its index."""
     context_length: int = option(77, at_least=1)
     """Prompts of more tokens than this (CLIP's BPE, start and end included) are counted as cut off."""
+    html: str | None = option(None)
+    """Also write a page to this .html file: the same with distributions, and samples with their votes. One file that
+    needs nothing else."""
+    samples: int = option(24, at_least=0, at_most=500)
+    """Groups drawn at random for the page."""
+    seed: int = option(0, at_least=0)
+    """Another seed draws other groups."""
 
 
 @dataclass
@@ -115,7 +122,7 @@ class LeaksOptions:
     b: str | None = option(None)
     """Likewise, for example the validation set."""
     prompts: str = option("near", choices=("near", "exact", "none"))
-    """near: also prompts that are only similar. exact: equal ones, with and without case and punctuation. none: none."""
+    """near: also prompts that are only similar. exact: only equal ones, also but for case and punctuation."""
     similarity: float = option(0.85, above=0.5, at_most=1)
     """Prompts are similar from this share of letters in common on (1 - insertions and deletions / letters of both)."""
     images: str = option("near", choices=("near", "exact", "none"))

@@ -59,7 +59,7 @@ class Inspection:
     kinds: Counter[str] = field(default_factory=Counter)
     generators: Counter[str] = field(default_factory=Counter)
     tags: Counter[str] = field(default_factory=Counter)
-    prompts: set[str] = field(default_factory=set)
+    different_prompts: int = 0
     prompt_tokens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     empty_prompts: int = 0
     not_ascii: int = 0
@@ -75,8 +75,19 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def inspect_shards(index: ShardIndex, *, progress: Callable[[int], None] = lambda groups: None) -> Inspection:
-    """Reads every record (no image) and counts."""
+def inspect_shards(
+    index: ShardIndex,
+    *,
+    also: Sequence[Callable[[Group], None]] = (),
+    progress: Callable[[int], None] = lambda groups: None,
+) -> Inspection:
+    """Reads every record (no image) once and counts.
+
+    Args:
+        index: The shard set's.
+        also: Who else is shown every group.
+        progress: Called with the number of groups so far.
+    """
     found = Inspection(
         left_out=len(index.left_out),
         shards=len(index.shards),
@@ -85,12 +96,18 @@ def inspect_shards(index: ShardIndex, *, progress: Callable[[int], None] = lambd
         sources=index.sources,
         prompt_tokens=np.asarray(index.prompt_tokens),
         captions=int(index.captions.sum()),
+        # The hashes of the prompts tell them apart; the texts of millions are not kept.
+        different_prompts=len(np.unique(index.prompt_hash)),
     )
     for position in range(len(index)):
         try:
-            _count(found, index.record(position))
+            group = index.record(position)
         except BadSample:
             found.unreadable += 1
+        else:
+            _count(found, group)
+            for take in also:
+                take(group)
         progress(position + 1)
     return found
 
@@ -99,7 +116,6 @@ def _count(found: Inspection, group: Group) -> None:
     """Adds one group."""
     found.groups += 1
     found.candidates[len(group.candidates)] += 1
-    found.prompts.add(group.prompt)
     found.empty_prompts += not group.prompt.strip()
     found.not_ascii += not group.prompt.isascii()
     found.tags.update(f"{name}: {value}" for name, value in group.tags.items())
@@ -217,7 +233,7 @@ def _prompts(found: Inspection, context_length: int) -> Table:
     cut = int((tokens > context_length).sum())
     middle, high = (int(np.quantile(tokens, q, method="lower")) for q in (0.5, 0.95))
     rows = [
-        ("different prompts", f"{len(found.prompts):,}"),
+        ("different prompts", f"{found.different_prompts:,}"),
         ("tokens (CLIP)", f"median {middle}, 95 % up to {high}, longest {int(tokens.max())}"),
         (f"cut off at {context_length} tokens", f"{cut:,} ({cut / len(tokens):.1%} of the groups)"),
         ("empty", f"{found.empty_prompts:,}"),

@@ -114,7 +114,10 @@ def test_inspection_counts(tmp_path):
         "answers": (Answer("real", 0, "ann", 4.0), Answer("real", 1, "bo", "NA"), Answer("real", 1, "ann", 2.0)),
         "tags": {"style": "anime"},
     }
-    found = inspect_shards(write(tmp_path, **labels))
+    seen = []
+    found = inspect_shards(write(tmp_path, **labels), also=[lambda group: seen.append(group.id)])
+    assert seen == [f"g{n}" for n in range(6)]
+    assert found.different_prompts == 6
     assert (found.groups, found.shards, found.candidates) == (6, 2, {2: 6})
     overall, style, real = (found.dimensions[name] for name in ("overall", "style", "real"))
     assert (overall.comparisons, overall.votes, overall.undecided) == (6, [12, 6, 6], 0)
