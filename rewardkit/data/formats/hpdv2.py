@@ -6,6 +6,7 @@
     HPD/test.json    [{"prompt": "…", "image_path": ["a.jpg", …], "rank": [2, …],
                        "raw_annotations": [{"rank": [1, …], "user_hash": "…"}, …]}, …]                  1 = best
     HPD/train/a.jpg  HPD/test/a.jpg
+    HPD/benchmark    lists of prompts and images of models: rewardkit/data/formats/hpdv2_benchmark.py
 
 The pairs of ``train.json`` that share a prompt become one group. In ``test.json`` each annotator's ranking is kept
 under its ``user_hash`` and the averaged ``rank`` as ``AGGREGATE``. The files do not say which model made an image.
@@ -13,21 +14,31 @@ under its ``user_hash`` and the averaged ``rank`` as ``AGGREGATE``. The files do
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.format import GroupWithImages, Image
-from rewardkit.data.group import AGGREGATE, Candidate, Comparison, Group, Ranking
+from rewardkit.data.formats.fields import as_number, image_paths, optional_text, ranks, source_folder, text
+from rewardkit.data.formats.format import ReadLog, Row, say_each
+from rewardkit.data.formats.hpdv2_benchmark import benchmark_folder, read_benchmark
+from rewardkit.data.formats.record_fields import fields_of
+from rewardkit.data.formats.rows import check_columns, read_rows
+from rewardkit.data.formats.statements import Choice, Order, Said
+from rewardkit.data.group import AGGREGATE
 from rewardkit.errors import UserError
 
-DIMENSION = "overall"
-SPLITS = ("train", "test")
+FILES = ("train", "test")
+SPLITS = (*FILES, "benchmark")
+RAW = ("raw_annotations", "raw_annotation")
+"""Names of the field with single annotators' rankings: as the published file has it, and as the readme says."""
+
+NEEDED = {"train": ("prompt", "file_path", "human_preference"), "test": ("prompt", "image_path")}
+KNOWN = {"train": ("user_hash",), "test": ("rank", *RAW)}
 
 
 @dataclass
@@ -35,187 +46,202 @@ class Hpdv2Options:
     """What can be asked of HPD v2."""
 
     split: str | None = option(None)
-    """Which published split to read: train, test, or train,test; needed where the folder holds both."""
+    """Which published split to read: train, test or benchmark, or several as train,test; needed where the folder
+    holds more than one."""
 
 
 class Hpdv2Format:
     """See the module's docstring."""
 
     name = "hpdv2"
-    summary = "HPD v2: a folder with train.json and train/, or test.json and test/"
+    summary = "HPD v2: a folder with train.json and train/, test.json and test/, or benchmark/"
     options = Hpdv2Options
 
     def matches(self, src: Path) -> bool:
-        """A folder that holds ``train.json`` or ``test.json``."""
-        return any((src / f"{split}.json").is_file() for split in SPLITS)
+        """A folder with one of the published files, or such a file."""
+        if src.is_dir():
+            kinds = [_kind(file) for name in FILES if (file := src / f"{name}.json").is_file()]
+            return any(kinds) or benchmark_folder(src) is not None
+        return bool(_kind(src))
 
-    def read(self, src: Path, options: Hpdv2Options, notes: Counter[str]) -> Iterator[GroupWithImages]:
-        """See ``Format.read``. The text of the annotation file is held in memory, the images are not."""
+    def read(self, src: Path, options: Hpdv2Options, log: ReadLog) -> Iterator[Said]:
+        """See ``Format.read``."""
         for split in _splits(src, options.split):
-            rows = _rows(src / f"{split}.json")
-            yield from _train(src, rows, notes) if split == "train" else _test(src, rows)
+            if split == "benchmark":
+                yield from read_benchmark(src, log)
+            else:
+                yield from _read_file(src, split, log)
+
+
+def _kind(file: Path) -> str:
+    """``train`` or ``test`` by the fields of a file's records, "" for any other file."""
+    if file.suffix != ".json" or not file.is_file():
+        return ""
+    try:
+        row = next(read_rows(file, ReadLog()), None)
+    except (UserError, OSError):
+        return ""
+    found = row.values if row else {}
+    if isinstance(found.get("human_preference"), list) and "file_path" in found:
+        return "train"
+    return "test" if "image_path" in found and any(name in found for name in ("rank", *RAW)) else ""
 
 
 def _splits(src: Path, asked: str | None) -> list[str]:
     """The splits to read.
 
     Raises:
-        UserError: A split is unknown or not there, or it is not said which of two to read.
+        UserError: A split is unknown or not there, or it is not said which of several to read.
     """
-    if not src.is_dir():
-        raise UserError(f"src={src} is not a folder; format=hpdv2 takes the folder that holds train.json or test.json")
-    present = [split for split in SPLITS if (src / f"{split}.json").is_file()]
+    if src.is_file():
+        present = [_kind(src)]
+        if not present[0]:
+            raise UserError(
+                f"{src} is neither train.json nor test.json of HPD v2; give the folder that holds it, or the file"
+            )
+    else:
+        if not src.exists():
+            raise UserError(f"src={src} does not exist")
+        present = [split for split in FILES if (src / f"{split}.json").is_file()]
+        present += ["benchmark"] if benchmark_folder(src) is not None else []
     if not present:
-        raise UserError(f"{src} holds neither train.json nor test.json; is it the folder HPD that was published?")
+        raise UserError(
+            f"{src} holds neither train.json nor test.json nor benchmark/; is it the folder HPD that was published?"
+        )
     if not asked:
         if len(present) > 1:
-            raise UserError(f"{src} holds train.json and test.json: say split=train or split=test (one shard set each)")
+            held = " and ".join(f"{split}.json" if split in FILES else f"{split}/" for split in present)
+            ways = " or ".join(f"split={split}" for split in present)
+            raise UserError(f"{src} holds {held}: say {ways} (one shard set each)")
         return present
-    splits = [split.strip() for split in asked.split(",")]
+    splits = list(dict.fromkeys(split.strip() for split in asked.split(",")))
     for split in splits:
         if split not in SPLITS:
-            raise UserError(f"split={split}: HPD v2 has the splits train and test")
+            raise UserError(f"split={split}: HPD v2 has the splits train and test, and benchmark")
         if split not in present:
-            raise UserError(f"split={split}: {src / f'{split}.json'} does not exist")
+            place = src / (f"{split}.json" if split in FILES else split)
+            raise (
+                UserError(f"split={split}: {src} is of split={present[0]}")
+                if src.is_file()
+                else UserError(f"split={split}: {place} does not exist")
+            )
     return splits
 
 
-def _rows(file: Path) -> list[Any]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not valid JSON (cut off while downloading?): {error}") from None
-    if not isinstance(rows, list) or not rows:
-        raise UserError(f"{file} must be a list of records, and is {'empty' if rows == [] else type(rows).__name__}")
-    return rows
-
-
-def _image_folder(src: Path, split: str, first: str) -> Path:
-    """The folder that paths are relative to: ``SPLIT/``, or ``src`` where the paths begin with it themselves."""
-    candidates = (src / split, src)
-    for folder in candidates:
-        if (folder / first).is_file():
-            return folder
-    raise UserError(
-        f"the first image of {src / f'{split}.json'} is {first!r}, and is neither in {candidates[0]} nor in "
-        f"{candidates[1]}; unpack the images there"
+def _read_file(src: Path, split: str, log: ReadLog) -> Iterator[Said]:
+    """The statements of ``train.json`` or ``test.json``."""
+    file = src if src.is_file() else src / f"{split}.json"
+    found = fields_of(file)
+    if found:  # Rows of a file that shows no fields say themselves what is wrong with it.
+        check_columns(found, file, log, needed=NEEDED[split], known=KNOWN[split])
+    say: Callable[[Row], Iterable[Said]] = partial(
+        _train if split == "train" else _test, log=log, folder=_image_folder(source_folder(src), split)
     )
+    yield from say_each(read_rows(file, log, name=file.name), log, say)
+
+
+def _image_folder(root: Path, split: str) -> str:
+    """The folder ``SPLIT/`` where there is one (or an archive of it), else the source's own."""
+    return split if any((root / f"{split}{end}").exists() for end in ("", ".zip", ".tar", ".tar.gz")) else ""
+
+
+def _place(paths: tuple[str, ...], split: str, folder: str) -> str:
+    """The folder that a record's paths are relative to: not ``SPLIT/`` where they begin with it themselves."""
+    return "" if all(PurePosixPath(path).parts[0] == split for path in paths) else folder
 
 
 def _generator(path: str) -> str | None:
-    """The folder that holds an image, where it names a model (the benchmark's ``MODEL/STYLE/00000.jpg`` does)."""
+    """The folder that holds an image, where it names a model."""
     parts = [part for part in PurePosixPath(path).parts[:-1] if part not in SPLITS]
     return parts[0] if parts else None
 
 
-@dataclass(slots=True)
-class _Prompt:
-    """The pairs of one prompt of ``train.json``."""
-
-    row: int
-    index: dict[str, int] = field(default_factory=dict)
-    votes: dict[tuple[int, int], list[float]] = field(default_factory=dict)
-
-
-def _train(src: Path, rows: list[Any], notes: Counter[str]) -> Iterator[GroupWithImages]:
-    """Groups of ``train.json``, in the order in which their prompts first stand."""
-    file = src / "train.json"
-    prompts: dict[str, _Prompt] = {}
-    first = ""
-    for number, row in enumerate(rows):
-        prompt, paths, preference = _train_row(row, f"{file}, record {number}")
-        first = first or paths[0]
-        group = prompts.setdefault(prompt, _Prompt(number))
-        if preference == (0, 0):
-            notes["pairs of train.json with human_preference [0, 0], which prefers nobody: left out"] += 1
-            continue
-        i, j = (group.index.setdefault(path, len(group.index)) for path in paths)
-        if preference == (1, 1):
-            notes["pairs of train.json with human_preference [1, 1]: kept as ties"] += 1
-        votes = group.votes.setdefault((min(i, j), max(i, j)), [0.0, 0.0, 0.0])
-        better_is_lower_index = (preference == (1, 0)) == (i < j)
-        votes[1 if preference == (1, 1) else 0 if better_is_lower_index else 2] += 1.0
-    rows.clear()  # Only the gathered prompts are needed from here on.
-    folder = _image_folder(src, "train", first)
-    for number, (prompt, group) in enumerate(prompts.items()):
-        if not group.index:
-            continue
-        record = Group(
-            id=f"train-{number:06d}",
+def _train(row: Row, log: ReadLog, folder: str) -> list[Said]:
+    """A pair of ``train.json``."""
+    paths = image_paths(row.values, "file_path", count=2)
+    prompt = text(row.values, "prompt")
+    by = optional_text(row.values, "user_hash") or ""
+    votes = _preference(row.values.get("human_preference"), log)
+    if votes is None:
+        return []
+    return [
+        Choice(
+            file=row.file,
+            line=row.line,
             prompt=prompt,
-            candidates=tuple(Candidate(path, _generator(path)) for path in group.index),
-            comparisons=tuple(
-                Comparison(DIMENSION, i, j, (v[0], v[1], v[2])) for (i, j), v in sorted(group.votes.items())
-            ),
-            provenance={"format": "hpdv2", "file": "train.json", "record": group.row},
+            images=paths,
+            folder=_place(paths, "train", folder),
+            generators=tuple(map(_generator, paths)),
+            by=by,
+            id=f"train-{row.line - 1:06d}",
+            votes=votes,
         )
-        yield record, [folder / path for path in group.index]
+    ]
 
 
-def _train_row(row: Any, where: str) -> tuple[str, list[str], tuple[int, int]]:
-    """Prompt, the two paths and the preference of a record of ``train.json``."""
-    prompt, paths = _prompt_and_paths(row, "file_path", where)
-    preference = row.get("human_preference")
-    if not isinstance(preference, list) or len(preference) != 2 or any(value not in (0, 1) for value in preference):
-        raise UserError(f"{where}: human_preference is {preference!r}; it must be two numbers, 1 for the preferred")
-    if len(paths) != 2:
-        raise UserError(f"{where}: file_path names {len(paths)} images; a record of train.json has two")
-    return prompt, paths, (int(preference[0]), int(preference[1]))
+def _preference(value: Any, log: ReadLog) -> tuple[float, float, float] | None:
+    """Votes of ``human_preference``: 1 for the preferred image, or two shares whose sum is 1; None for nobody."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"human_preference is {value!r}; it must be two numbers, 1 for the preferred")
+    first, second = (as_number(share, "human_preference", low=0, high=1) for share in value)
+    if first == second == 0:
+        log.notes["pairs of train.json with human_preference [0, 0], which prefers nobody: left out"] += 1
+        return None
+    if first == second == 1:
+        log.notes["pairs of train.json with human_preference [1, 1]: kept as ties"] += 1
+        return (0.0, 1.0, 0.0)
+    if not math.isclose(first + second, 1.0, abs_tol=1e-3):
+        raise ValueError(f"human_preference is {value!r}; it must be [1, 0], [0, 1], or two shares whose sum is 1")
+    return (0.0, 1.0, 0.0) if first == second else (first, 0.0, second)
 
 
-def _prompt_and_paths(row: Any, name: str, where: str) -> tuple[str, list[str]]:
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: it is a {type(row).__name__}, not an object")
-    prompt, paths = row.get("prompt"), row.get(name)
-    if not isinstance(prompt, str):
-        raise UserError(f"{where}: prompt is {prompt!r}, not text")
-    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-        raise UserError(f"{where}: prompt {prompt!r} holds half of a character; the text was cut in two")
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) and path for path in paths):
-        raise UserError(f"{where}: {name} is {paths!r}; it must be a list of file names")
-    if len(set(paths)) < len(paths):
-        raise UserError(f"{where}: {name} names an image twice")
-    return prompt, paths
-
-
-def _test(src: Path, rows: list[Any]) -> Iterator[GroupWithImages]:
-    """Groups of ``test.json``, one per record."""
-    file = src / "test.json"
-    folder: Path | None = None
-    for number, row in enumerate(rows):
-        where = f"{file}, record {number}"
-        prompt, paths = _prompt_and_paths(row, "image_path", where)
-        folder = folder or _image_folder(src, "test", paths[0])
-        raw = row.get("raw_annotations", [])
-        if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
-            raise UserError(f"{where}: raw_annotations must be a list of objects with rank and user_hash")
-        rankings = [
-            Ranking(DIMENSION, str(item.get("user_hash", "")), _ranks(item.get("rank"), len(paths), where))
-            for item in raw
-        ]
-        if "rank" in row:
-            rankings.append(Ranking(DIMENSION, AGGREGATE, _ranks(row["rank"], len(paths), where)))
-        if not rankings:
-            raise UserError(f"{where}: there is neither rank nor raw_annotations")
-        record = Group(
-            id=f"test-{number:06d}",
+def _test(row: Row, log: ReadLog, folder: str) -> list[Said]:
+    """The rankings of a record of ``test.json``, each annotator's and the averaged one."""
+    paths = image_paths(row.values, "image_path")
+    place = _place(paths, "test", folder)
+    prompt = text(row.values, "prompt")
+    rankings = [(by, _ranks(found, len(paths))) for by, found in _annotators(row, log)]
+    if row.values.get("rank") is not None:
+        rankings.append((AGGREGATE, _ranks(row.values["rank"], len(paths))))
+    if not rankings:
+        raise ValueError("there is neither rank nor raw_annotations")
+    name = f"test-{row.line - 1:06d}"
+    generators = tuple(map(_generator, paths))
+    return [
+        Order(
+            file=row.file,
+            line=row.line,
             prompt=prompt,
-            candidates=tuple(Candidate(path, _generator(path)) for path in paths),
-            rankings=tuple(rankings),
-            provenance={"format": "hpdv2", "file": "test.json", "record": number},
+            images=paths,
+            folder=place,
+            generators=generators,
+            by=by,
+            group=name,  # Two records of one prompt were ranked by different people: they stay apart.
+            id=name,
+            ranks=found,
         )
-        images: list[Image] = [folder / path for path in paths]
-        yield record, images
+        for by, found in rankings
+    ]
 
 
-def _ranks(value: Any, count: int, where: str) -> tuple[float, ...]:
-    """One annotator's ranks; 1 is best.
+def _annotators(row: Row, log: ReadLog) -> Iterator[tuple[str, Any]]:
+    """Name and ranks of each annotator; a name that stands twice gets a number, so that both are kept apart."""
+    raw: Any = next((row.values[name] for name in RAW if row.values.get(name) is not None), [])
+    if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
+        raise ValueError("raw_annotations must be a list of objects with rank and user_hash")
+    seen: Counter[str] = Counter()
+    for item in raw:
+        by = optional_text(item, "user_hash") or ""
+        if by == AGGREGATE:
+            raise ValueError(f"user_hash is {by!r}, the name of averaged orders; give the annotator another name")
+        seen[by] += 1
+        if by and seen[by] > 1:
+            log.notes["annotators of test.json with the user_hash of another one of the record: numbered (#2, …)"] += 1
+            by = f"{by}#{seen[by]}"
+        yield by, item.get("rank")
 
-    Raises:
-        UserError: They are not one finite number per image.
-    """
-    if not isinstance(value, list) or len(value) != count:
-        raise UserError(f"{where}: rank is {value!r}; it must be a list of {count} numbers, one per image")
-    if not all(isinstance(rank, int | float) and math.isfinite(rank) and not isinstance(rank, bool) for rank in value):
-        raise UserError(f"{where}: rank holds something that is not a number: {value!r}")
-    return tuple(float(rank) for rank in value)
+
+def _ranks(value: Any, count: int) -> tuple[float, ...]:
+    """One annotator's ranks, 1 to the number of images."""
+    ranks(value, count)  # one number per image
+    return tuple(as_number(rank, "rank", low=1, high=count) for rank in value)
