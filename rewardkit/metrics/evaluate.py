@@ -138,7 +138,9 @@ def measure(protocol: str, part: Judged, tuned: Tuned | None = None) -> list[Mea
         return [measure_videoalign(part.by_votes)]
     if protocol == "position":
         pairs = part.by_votes
-        probe = pairs.assign(score_first=-pairs["first"].astype(float), score_second=-pairs["second"].astype(float))
+        scored = pairs["score_first"].notna() & pairs["score_second"].notna()
+        places = {f"score_{side}": -pairs[side].astype(float).where(scored) for side in ("first", "second")}
+        probe = pairs.assign(**places)
         rule = replace(PROTOCOLS["strict_micro"], name="position")
         return [measured(probe, credit(probe, rule), rule)]
     if protocol not in _OF_ORDERS:

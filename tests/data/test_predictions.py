@@ -99,3 +99,10 @@ def test_missing_damaged_and_foreign_files(tmp_path: Path) -> None:
     pd.DataFrame({"x": [1]}).to_parquet(path)
     with pytest.raises(DataError, match="lacks group, source"):
         read_predictions(path)
+
+
+def test_a_table_of_an_older_format_is_named(tmp_path: Path) -> None:
+    path = write_predictions(tmp_path / "a.parquet", table())
+    pd.read_parquet(path).drop(columns="human_rank").to_parquet(path)
+    with pytest.raises(DataError, match="older rewardkit"):
+        read_predictions(path)

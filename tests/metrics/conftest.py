@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from rewardkit.data.group import Candidate, Comparison, Group
+from rewardkit.data.group import Candidate, Comparison, Group, Ranking
 from rewardkit.data.predictions import PredictionRows, Predictions
 
 Pair = tuple[int, int, tuple[float, float, float]]
@@ -25,6 +25,18 @@ def _predictions_of(
         candidates = tuple(Candidate(f"{i}.jpg", generators[i] if generators else None) for i in range(len(scores)))
         comparisons = tuple(Comparison("overall", i, j, votes) for i, j, votes in pairs)
         group = Group(f"g{n}", "a cat", candidates, comparisons, tags=tags[n] if tags else {})
+        rows.add(group, [[score] for score in scores], number=n, key=f"k{n}", source="demo")
+    return rows.predictions()
+
+
+def _predictions_of_ranks(
+    groups: Sequence[tuple[Sequence[float], Sequence[float | None]]], *, generators: Sequence[str | None] = ()
+) -> Predictions:
+    """One dimension, ``overall``; each group is its scores and one annotator's ranks."""
+    rows = PredictionRows(["overall"])
+    for n, (scores, ranks) in enumerate(groups):
+        candidates = tuple(Candidate(f"{i}.jpg", generators[i] if generators else None) for i in range(len(scores)))
+        group = Group(f"g{n}", "a cat", candidates, rankings=(Ranking("overall", "ann", tuple(ranks)),))
         rows.add(group, [[score] for score in scores], number=n, key=f"k{n}", source="demo")
     return rows.predictions()
 
@@ -52,6 +64,12 @@ def _random_predictions(groups: int, *, seed: int, skill: float = 1.0, prefer: s
 def predictions_of() -> Callable[..., Predictions]:
     """Makes a table from scores and comparisons."""
     return _predictions_of
+
+
+@pytest.fixture(scope="session")
+def predictions_of_ranks() -> Callable[..., Predictions]:
+    """Makes a table from scores and ranks."""
+    return _predictions_of_ranks
 
 
 @pytest.fixture(scope="session")

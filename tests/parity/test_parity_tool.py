@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,16 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+METRICS = (
+    "inversion_score",
+    "calc_imagereward",
+    "ranking_groups",
+    "pickscore_tie_threshold",
+    "tie_calibration_pairs",
+    "calibration",
+    "correlation",
+)
+SHARED = os.environ.get("REWARDKIT_SHARED")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +47,8 @@ def tampered(folder: Path, name: str, change: Callable[[dict], None]) -> Path:
 def test_the_golden_files_agree(tool: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main([]) == 0
     printed = capsys.readouterr().out
-    for kind in ("hps_pair_from_features", "hps_pair_from_scores", "preprocess_edge_cases", "clip_train_step"):
+    kinds = ["hps_pair_from_features", "hps_pair_from_scores", "preprocess_edge_cases", "clip_train_step", *METRICS]
+    for kind in kinds:
         line = next(line for line in printed.splitlines() if f" {kind} " in line)
         assert line.endswith("ok"), line
     assert "davidson" in printed and "not covered" in printed
@@ -74,6 +86,15 @@ def set_at(*keys: Any, by: float = 1e-3) -> Callable[[dict], None]:
         ("clip_parity.json", set_at("hps_train_step", "grad_norm", "ln_final.bias"), "grad_norm ln_final.bias"),
         ("clip_parity.json", set_at("locking", "text", 1, "n_trainable", by=1), "text 1/n_trainable"),
         ("clip_parity.json", set_at("token_ids", 0, 3, by=1), "token_ids"),
+        ("metrics.json", set_at("inversion_score", 2, "expected"), "expected 0.834333333"),
+        ("metrics.json", set_at("ranking_groups", 2, "expected", "spearman_mean", by=1e-6), "human_and_model_ties/sp"),
+        ("metrics.json", set_at("ranking_groups", 1, "expected", "recall_at", "2", by=1e-6), "human_ties/recall_at/2"),
+        ("metrics.json", set_at("ranking_groups", 0, "expected", "counts", "n_pairs", by=1), "counts/n_pairs"),
+        ("metrics.json", set_at("ranking_groups", 3, "per_group", "inversion_score", 7), "inversion_score[7]"),
+        ("metrics.json", set_at("pickscore_tie_threshold", 1, "expected", "accuracy", 3), "some_ties/accuracy[3]"),
+        ("metrics.json", set_at("tie_calibration_pairs", 0, "expected", "epsilon"), "distinct_margins/epsilon"),
+        ("metrics.json", set_at("calibration", 0, "expected", "bins", "20", "mce_symmetric", by=1e-6), "20 bins/mce"),
+        ("metrics.json", set_at("correlation", 1, "expected", "pearson", by=1e-6), "1/pearson"),
     ],
 )
 def test_one_wrong_number_is_found(
@@ -81,8 +102,8 @@ def test_one_wrong_number_is_found(
 ) -> None:
     assert tool.main([str(tampered(tmp_path, name, change))]) == 1
     mismatches = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
-    # Features are replayed twice, in float64 and in float32.
-    assert 1 <= len(mismatches) <= 2 and all(named in line for line in mismatches), mismatches
+    # Features are replayed twice, in float64 and in float32; an inversion score by three rules.
+    assert 1 <= len(mismatches) <= 3 and all(named in line for line in mismatches), mismatches
 
 
 @pytest.mark.parametrize(
@@ -127,3 +148,36 @@ def test_formulas_are_not_run_as_code(tool: Any) -> None:
     for hostile in ("__import__('os')", "x.__class__", "open(1)", "x ** 99999999", "[x for x in y]"):
         with pytest.raises(Malformed):
             formula.evaluate(hostile, {"x": 1, "y": 2})
+
+
+@pytest.mark.skipif(not SHARED, reason="needs REWARDKIT_SHARED")
+def test_the_real_test_file_of_imagereward(tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "imagereward_test_random_scores.json"
+    shutil.copy(GOLDEN / name, tmp_path / name)
+    assert tool.main(["--strict", str(tmp_path)]) == 0
+    assert "ok" in capsys.readouterr().out
+    wrong = set_at("cases", 1, "expected", "tie_calibrated_macro", "accuracy", by=1e-6)
+    assert tool.main([str(tampered(tmp_path, name, wrong))]) == 1
+    assert "mod5_many_ties/tie_calibrated_macro/accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shared", [None, "an empty folder"])
+def test_without_that_file_it_is_not_covered(
+    tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, shared: str | None
+) -> None:
+    if shared is None:
+        monkeypatch.delenv("REWARDKIT_SHARED", raising=False)
+    else:
+        monkeypatch.setenv("REWARDKIT_SHARED", str(tmp_path))
+    shutil.copy(GOLDEN / "imagereward_test_random_scores.json", tmp_path / "scores.json")
+    assert tool.main([str(tmp_path)]) == 0
+    assert "skipped: " in capsys.readouterr().out
+    assert tool.main(["--strict", str(tmp_path)]) == 1
+
+
+def test_numbers_that_nobody_knows_are_malformed(tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def add(content: dict) -> None:
+        content["ranking_groups"][0]["expected"]["a_new_metric"] = 1.0
+
+    assert tool.main([str(tampered(tmp_path, "metrics.json", add))]) == 1
+    assert "a_new_metric is no number that is known here" in capsys.readouterr().out
