@@ -1,7 +1,7 @@
 """VisionPrefer (arXiv 2404.15100): four images per prompt, rated 1 to 5 by GPT-4V on four aspects, with reasons.
 
 The set was not found in public; the fields below are those that others report of it, so the reader takes several names
-for one thing (``NAMES``), several places for a score, and no value that is doubtful.
+for one thing (``visionprefer_fields.py``), several places for a score, and no value that is doubtful.
 
 ::
 
@@ -17,49 +17,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import different, listed, nearest, optional_text, ranks
+from rewardkit.data.formats.fields import different, listed, optional_text, ranks, source_folder
 from rewardkit.data.formats.format import ReadLog, Row, say_each
 from rewardkit.data.formats.image_cells import image_cell
 from rewardkit.data.formats.rows import columns_of
 from rewardkit.data.formats.source_rows import annotation_place, source_rows
 from rewardkit.data.formats.statements import OVERALL, RAW_PROMPT, Order, Rating, Said, Statement
-
-ASPECTS: Mapping[str, tuple[str, ...]] = {
-    "prompt_following": ("prompt_following", "alignment", "text_image_alignment"),
-    "aesthetic": ("aesthetic", "aesthetics"),
-    "fidelity": ("fidelity",),
-    "harmlessness": ("harmlessness", "harmless"),
-}
-"""Dimension to the names that its aspect may have; capitals, hyphens and spaces do not matter."""
-
-NAMES: Mapping[str, tuple[str, ...]] = {
-    "id": ("prompt_id", "id"),
-    "prompt": ("polished_prompt", "prompt"),
-    "raw prompt": ("raw_prompt", "original_prompt", "unpolished_prompt"),
-    "annotator": ("annotator", "annotated_by", "rater", "by"),
-    "images": ("images", "candidates", "generations"),
-    "image": ("path", "image", "file", "image_path", "file_name"),
-    "image id": ("image_id", "id"),
-    "model": ("model", "generator", "model_name"),
-    "models": ("models", "generators"),
-    "guidance": ("guidance", "guidance_scale"),
-    "scores": ("scores", "ratings", "annotations"),
-    "score": ("score", "rating"),
-    "rationales": ("rationales", "reasons"),
-    "rationale": ("rationale", "reason"),
-    "ranking": ("ranking", "ranks"),
-    "dimension": ("dimension", "aspect"),
-    "outcome": ("outcome",),
-}
-"""What is read, and the names that its field may have. ``prompt`` beside ``polished_prompt`` is the raw one."""
+from rewardkit.data.formats.visionprefer_fields import ASPECTS, NAMES, Fields, aspect_of, the_aspect
 
 LOW, HIGH = 1, 5
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings under which an image is looked for that is given by its id alone."""
 
 
 @dataclass
@@ -69,7 +43,8 @@ class VisionPreferOptions:
     images: str = option("")
     """Folder of the images, inside the source. Default: the source."""
     ending: str = option("")
-    """Ending of the image files (.png), for records that give an image_id and no path."""
+    """Ending of the image files (.png), for records that give an image_id and no path. Default: the one that is found,
+    which needs the images in a folder and not in an archive."""
     annotator: str = option("gpt-4v")
     """Who speaks in records that name no annotator."""
     ranking: str = option("leave_out", choices=("leave_out", "ranks"))
@@ -90,62 +65,23 @@ class VisionPreferFormat:
             if not {*NAMES["images"], *NAMES["image"]} & set(columns_of(place)):
                 return False
             row = next(source_rows(place, src, ReadLog()))
-            return any(isinstance(said, Rating) for said in _say(row, self.options(), ReadLog()))
+            return any(
+                isinstance(said, Rating)
+                for said in _say(row, self.options(ending=".png"), source_folder(src), ReadLog())
+            )
         except Exception:
             return False
 
     def read(self, src: Path, options: VisionPreferOptions, log: ReadLog) -> Iterator[Said]:
         """See ``Format.read``."""
         place = annotation_place(src, ("*.jsonl", "*.json", "*.parquet"), self.name)
-        yield from say_each(source_rows(place, src, log), log, partial(_say, options=options, log=log))
+        say = partial(_say, options=options, root=source_folder(src), log=log)
+        yield from say_each(source_rows(place, src, log), log, say)
 
 
-@dataclass(slots=True)
-class _Fields:
-    """The fields of an object, each taken once; what nobody took is left over."""
-
-    values: Mapping[str, Any]
-    taken: set[str] = field(default_factory=set)
-
-    def take(self, what: str) -> Any:
-        """The value under any of the names of a thing; None where there is none."""
-        names = [name for name in NAMES[what] if self.values.get(name) is not None and name not in self.taken]
-        self.taken.update(names[:1])
-        return self.values[names[0]] if names else None
-
-    def text(self, what: str) -> str | None:
-        """The same as text."""
-        value = self.take(what)
-        return None if value is None else optional_text({what: value}, what)
-
-    def aspects(self) -> dict[str, Any]:
-        """The values under the names of aspects."""
-        found = {name: value for name, value in self.values.items() if _aspect(name)}
-        self.taken.update(found)
-        return found
-
-    def note_rest(self, log: ReadLog, where: str) -> None:
-        """Counts the fields that are not read."""
-        for name in self.values:
-            if name not in self.taken and self.values[name] is not None:
-                log.notes[f"field {name!r} of {where} is not one of this format: not read"] += 1
-
-
-def _aspect(name: str) -> str | None:
-    plain = name.lower().replace("-", "_").replace(" ", "_").removesuffix("_score")
-    return next((dimension for dimension, names in ASPECTS.items() if plain in names), None)
-
-
-def _the_aspect(name: Any) -> str:
-    dimension = _aspect(str(name))
-    if dimension is None:
-        raise ValueError(f"{name!r} is not an aspect of VisionPrefer. {nearest(str(name), ASPECTS)}")
-    return dimension
-
-
-def _say(row: Row, options: VisionPreferOptions, log: ReadLog) -> list[Said]:
+def _say(row: Row, options: VisionPreferOptions, root: Path, log: ReadLog) -> list[Said]:
     """What a record says."""
-    record = _Fields(row.values)
+    record = Fields(row.values)
     id = record.text("id")
     raw = record.text("raw prompt")
     prompt = record.text("prompt")
@@ -157,18 +93,20 @@ def _say(row: Row, options: VisionPreferOptions, log: ReadLog) -> list[Said]:
     shared |= {"id": id, "group": id, "slots": {} if raw is None else {RAW_PROMPT: raw}}
     by = record.text("annotator") or options.annotator
     if any(name in row.values for name in NAMES["images"]):
-        said = _joint(record, shared, by, options, log)
+        said = _joint(record, shared, by, options, root, log)
     else:
-        said = _single(record, shared, by, options, log)
+        said = _single(record, shared, by, options, root, log)
     record.note_rest(log, "a record")
     return said
 
 
-def _single(record: _Fields, shared: dict[str, Any], by: str, options: VisionPreferOptions, log: ReadLog) -> list[Said]:
+def _single(
+    record: Fields, shared: dict[str, Any], by: str, options: VisionPreferOptions, root: Path, log: ReadLog
+) -> list[Said]:
     """A row on one image and one aspect."""
-    name, data = _image(record, options)
+    _, name, data = _image(record, options, root)
     shared |= {"images": (name,), "generators": (record.text("model"),), "data": (data,)}
-    dimension = _the_aspect(record.take("dimension"))
+    dimension = the_aspect(record.take("dimension"))
     outcome = record.text("outcome")
     value = _score(record.take("score"), dimension)
     rationale = record.text("rationale")
@@ -180,21 +118,24 @@ def _single(record: _Fields, shared: dict[str, Any], by: str, options: VisionPre
     return [Rating(**shared, by=by, dimension=dimension, value=value, rationale=rationale)]
 
 
-def _joint(record: _Fields, shared: dict[str, Any], by: str, options: VisionPreferOptions, log: ReadLog) -> list[Said]:
+def _joint(
+    record: Fields, shared: dict[str, Any], by: str, options: VisionPreferOptions, root: Path, log: ReadLog
+) -> list[Said]:
     """A record of all images of a prompt."""
     images = listed({"images": record.take("images")}, "images")
     # An object with bytes is an image as `datasets` stores it; any other holds the fields of one.
     held = [image if isinstance(image, dict) and "bytes" not in image else {"image": image} for image in images]
-    objects = [_Fields(image) for image in held]
-    cells = [_image(image, options) for image in objects]
-    names = different(tuple(name for name, _ in cells), "images")
-    models = _one_each(record.take("models"), "models", len(names)) or [image.text("model") for image in objects]
+    objects = [Fields(image) for image in held]
+    cells = [_image(image, options, root) for image in objects]
+    names = different(tuple(name for _, name, _ in cells), "images")
+    models = record.take("models")
+    models = [image.text("model") for image in objects] if models is None else _texts(models, len(names))
     guidance = {name: value for name, image in zip(names, objects, strict=True) if (value := image.take("guidance"))}
     if guidance:
         shared["slots"] = {**shared["slots"], "guidance": guidance}
-    answers = _answers(record, objects, log)
+    answers = _answers(record, objects, [(id, name) for id, name, _ in cells], log)
     said: list[Said] = [
-        Statement(**shared, images=names, generators=tuple(models), data=tuple(data for _, data in cells))
+        Statement(**shared, images=names, generators=tuple(models), data=tuple(data for _, _, data in cells))
     ]
     for (dimension, n), (value, rationale) in answers.items():
         if value is not None:
@@ -205,48 +146,56 @@ def _joint(record: _Fields, shared: dict[str, Any], by: str, options: VisionPref
     if ranking is not None and options.ranking == "ranks":
         for dimension, value in (ranking if isinstance(ranking, dict) else {OVERALL: ranking}).items():
             order = ranks(value, len(names), "ranking")
-            said.append(Order(**shared, images=names, by=by, dimension=_aspect(dimension) or dimension, ranks=order))
+            said.append(Order(**shared, images=names, by=by, dimension=aspect_of(dimension) or dimension, ranks=order))
     elif ranking is not None:
         log.notes["records with a ranking, whose direction is not known: left out (ranking=ranks reads 1 as best)"] += 1
     return said
 
 
-def _image(fields: _Fields, options: VisionPreferOptions) -> tuple[str, bytes | None]:
-    """Name and bytes of an image."""
+def _image(fields: Fields, options: VisionPreferOptions, root: Path) -> tuple[str | None, str, bytes | None]:
+    """Id, name and bytes of an image."""
     value, id = fields.take("image"), fields.text("image id")
-    if value is None and id is None:
+    if value is not None:
+        return id, *image_cell(value, "image")
+    if id is None:
         raise ValueError("an image has neither a path nor an image_id")
-    return image_cell(f"{id}{options.ending}" if value is None else value, "image")
+    found = [f"{id}{options.ending}"]
+    if not options.ending and PurePosixPath(id).suffix.lower() not in ENDINGS:
+        found = [f"{id}{ending}" for ending in ENDINGS if (root / options.images / f"{id}{ending}").is_file()]
+        if len(found) != 1:
+            raise ValueError(
+                f"the image {id!r} has no path, and {len(found)} files of {root / options.images} have its name; say "
+                "images=FOLDER and ending="
+            )
+    return id, *image_cell(found[0], "image")
 
 
 def _answers(
-    record: _Fields, images: list[_Fields], log: ReadLog
+    record: Fields, images: list[Fields], names: list[tuple[str | None, str]], log: ReadLog
 ) -> dict[tuple[str, int], tuple[float | None, str | None]]:
     """Score and rationale by dimension and image, from wherever the record has them."""
-    count = len(images)
     said: dict[tuple[str, int], list[tuple[Any, str | None]]] = {}
     reasons: dict[tuple[str, int], Any] = {}
 
     def add(aspects: Mapping[str, Any], n: int) -> None:
         for name, cell in aspects.items():
-            said.setdefault((_the_aspect(name), n), []).extend([] if cell is None else [_cell(cell)])
+            said.setdefault((the_aspect(name), n), []).extend([] if cell is None else [_cell(cell)])
 
     for n, image in enumerate(images):
         add(image.aspects(), n)
         add(_map(image.take("scores"), "scores"), n)
-        for name, reason in _map(image.take("rationales"), "rationales").items():
-            reasons[_the_aspect(name), n] = reason
+        for name, reason in {**_map(image.take("rationales"), "rationales"), **image.reasons()}.items():
+            reasons[the_aspect(name), n] = reason
         image.note_rest(log, "an image")
     for aspects in (record.aspects(), _map(record.take("scores"), "scores")):
         for name, cells in aspects.items():
-            inner = _Fields(cells) if isinstance(cells, dict) else None
-            values = inner.take("scores") if inner else cells
-            for n, cell in enumerate(_one_each(values, name, count) or [None] * count):
+            inner = Fields(cells if isinstance(cells, dict) else {"scores": cells})
+            values, why = inner.take("scores"), inner.take("rationales")
+            for n, cell in enumerate(_each_image(cells if values is None else values, name, names)):
                 add({name: cell}, n)
-            for n, reason in enumerate(_one_each(inner.take("rationales") if inner else None, name, count)):
-                reasons[_the_aspect(name), n] = reason
-    for name, each in _map(record.take("rationales"), "rationales").items():
-        reasons |= {(_the_aspect(name), n): reason for n, reason in enumerate(_one_each(each, name, count))}
+            reasons |= {(the_aspect(name), n): reason for n, reason in enumerate(_each_image(why, name, names))}
+    for name, each in {**_map(record.take("rationales"), "rationales"), **record.reasons()}.items():
+        reasons |= {(the_aspect(name), n): reason for n, reason in enumerate(_each_image(each, name, names))}
     if not said:
         raise ValueError(f"the record has no score on any aspect ({', '.join(ASPECTS)})")
     made = {}
@@ -259,22 +208,33 @@ def _answers(
     return made
 
 
+def _each_image(value: Any, name: str, images: list[tuple[str | None, str]]) -> list[Any]:
+    """One entry per image, of a list in their order or of an object by their ids or names; all None for null."""
+    if value is None:
+        return [None] * len(images)
+    if not isinstance(value, dict):
+        return listed({name: value}, name, count=len(images))
+    for key in value:
+        if not any(key in image for image in images):
+            raise ValueError(f"{name} has an entry for {key!r}, which is not one of the record's images")
+    return [next((value[key] for key in image if key in value), None) for image in images]
+
+
+def _texts(models: Any, count: int) -> list[str | None]:
+    return [optional_text({"models": model}, "models") for model in listed({"models": models}, "models", count=count)]
+
+
 def _map(value: Any, name: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{name} is {value!r}; it must be an object of aspects")
     return value or {}
 
 
-def _one_each(value: Any, name: str, count: int) -> list[Any]:
-    """A list with one entry per image, [] where there is none."""
-    return [] if value is None else listed({name: value}, name, count=count)
-
-
 def _cell(cell: Any) -> tuple[Any, str | None]:
     """Score and rationale of a cell: the score, or an object of the two."""
     if not isinstance(cell, dict):
         return cell, None
-    fields = _Fields({name.lower(): value for name, value in cell.items()})
+    fields = Fields({name.lower(): value for name, value in cell.items()})
     return fields.take("score"), fields.text("rationale")
 
 

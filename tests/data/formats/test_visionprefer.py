@@ -89,6 +89,10 @@ def columns(form: str) -> dict[str, Any]:
         return base | {"scores": dict(zip(names, by_aspect.values(), strict=True))}
     if form == "scores and rationales per aspect":
         return base | {name: {"scores": each, "rationales": ["r"] * 4} for name, each in by_aspect.items()}
+    if form == "by image id":
+        images = [{"image_id": f"i{n}", "path": f"images/{n}.png"} for n in range(4)]
+        each = {name: {f"i{n}": {"score": v} for n, v in enumerate(row)} for name, row in by_aspect.items()}
+        return base | {"images": images, "annotations": each}
     if form == "objects per image":
         return base | {name: [{"Rating": str(n), "Rationale": "r"} for n in each] for name, each in by_aspect.items()}
     images = [
@@ -105,6 +109,7 @@ def columns(form: str) -> dict[str, Any]:
         "lists under scores, other names",
         "scores and rationales per aspect",
         "objects per image",
+        "by image id",
         "aspects in the image",
     ],
 )
@@ -178,6 +183,31 @@ def test_ids_with_a_folder_and_an_ending(tmp_path: Path) -> None:
     assert [(place.folder, place.name) for place in made[0].images] == [("pictures", "1.png"), ("pictures", "2.png")]
 
 
+def test_an_id_alone_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("1.png", "2.webp", "3.png", "3.jpg"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    images = [{"image_id": n, "fidelity": 3, "fidelity_rationale": f"why {n}"} for n in ("1", "2")]
+    file = jsonl(
+        tmp_path,
+        {"prompt": "a", "images": images},
+        {"prompt": "b", "images": [{"image_id": "3", "fidelity": 3}]},
+        {"prompt": "c", "images": [{"image_id": "4", "fidelity": 3}]},
+        {"prompt": "d", "images": images},
+    )
+    log = ReadLog()
+    first, _ = groups(file, log, images="images")
+    assert [c.file for c in first.candidates] == ["1.png", "2.webp"]
+    assert [a.rationale for a in first.answers] == ["why 1", "why 2"] and not log.notes
+    assert [
+        "'3' has no path, and 2 files" in log.bad[0].reason,
+        "'4' has no path, and 0 files" in log.bad[1].reason,
+    ] == [
+        True,
+        True,
+    ]
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -194,6 +224,10 @@ def test_ids_with_a_folder_and_an_ending(tmp_path: Path) -> None:
         (
             columns("lists at the record") | {"scores": {"beauty": [1, 2, 3, 4]}},
             "'beauty' is not an aspect of VisionPrefer",
+        ),
+        (
+            columns("by image id") | {"aspects": {"fidelity": {"i9": 3}}, "annotations": None},
+            "an entry for 'i9', which",
         ),
         ({"prompt": "a", "images": ["a.png", "b.png"]}, "the record has no score on any aspect"),
         ({"prompt": "a", "images": [{"model": "x", "fidelity": 3}]}, "neither a path nor an image_id"),
