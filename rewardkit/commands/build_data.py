@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,9 @@ EMBEDDED = "embedded"
 def build_data(
     options: FitOptions, model: CLIPReward, *, ranks: int, errors_path: Path | None, console: Console
 ) -> PreferenceData:
-    """The training and validation data that the options name, as the model needs them."""
+    """The training and validation data that the options name, as the model needs them; warns of what they share."""
     data = options.data
-    return PreferenceData(
+    made = PreferenceData(
         train=sources(data.train, "train", data.embedded, options.cache, console),
         val=sources(data.val, "val", data.embedded, options.cache, console),
         transform=model.transform,
@@ -47,6 +48,10 @@ def build_data(
         errors_path=errors_path,
         allow_overlap=data.allow_overlap,
     )
+    if not console.quiet:
+        for warning in made.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+    return made
 
 
 def sources(

@@ -65,7 +65,8 @@ class DataOptions:
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
     """The run stops when more than max(10, this share of the groups) cannot be read."""
     allow_overlap: bool = option(False)
-    """Permit prompts or images that stand both in train and in val."""
+    """Only warn of images that stand both in train and in val (equal files), instead of refusing them. Of prompts that
+    stand in both, a run always warns."""
 
 
 @dataclass

@@ -14,9 +14,10 @@ from rewardkit.data.bad_samples import BadSamples
 from rewardkit.data.batch import Tokenizer
 from rewardkit.data.collate import LabelSpace
 from rewardkit.data.images import ImageTransform
-from rewardkit.data.index import Scale, ShardIndex, overlap
+from rewardkit.data.index import Scale, ShardIndex
 from rewardkit.data.mixture import Mixture, check_dimensions
 from rewardkit.data.order import Schedule
+from rewardkit.data.overlap import overlap
 from rewardkit.data.sources import Source, as_sources
 from rewardkit.data.stream import BatchLoader, EvaluationBatches, GroupDataset, TrainBatches
 from rewardkit.errors import CheckpointError, UserError
@@ -51,7 +52,7 @@ class PreferenceData(pl.LightningDataModule):
         captions: Whether batches carry the candidates' captions.
         max_bad_fraction: See ``BadSamples``.
         errors_path: Where bad samples are named; None names them only when there are too many.
-        allow_overlap: Permit prompts or images that are in both train and val.
+        allow_overlap: Permit images that are in both train and val.
 
     Attributes:
         schedule: Steps, micro-batches and ranks of the training data; None without any.
@@ -59,9 +60,10 @@ class PreferenceData(pl.LightningDataModule):
         train_data: The mixture trained on; None without any.
         val_data: The validation sets.
         steps_done: Optimiser steps done, where no trainer says so.
+        warnings: Prompts, and permitted images, that train and val share, in words.
 
     Raises:
-        UserError: A source, the schedule or the dimensions cannot be used, or train and val overlap.
+        UserError: A source, the schedule or the dimensions cannot be used, or train and val share images.
     """
 
     def __init__(
@@ -98,12 +100,12 @@ class PreferenceData(pl.LightningDataModule):
         self.val_data = [self._mixture([source]) for source in val_sources]
         self.val_names = _names(val_sources)
         self.schedule: Schedule | None = None
+        self.warnings: list[str] = []
         if self.train_data is not None:
             check_dimensions(self.train_data, self.val_data)
             units = self.train_data.units().position.size if pairing == "pairs" else len(self.train_data)
             self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
-            if not allow_overlap:
-                _refuse_overlap(self.train_data, self.val_data)
+            self.warnings = _check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
         self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
         named = [("train", self.train_data)] if self.train_data is not None else []
         self._bad = {
@@ -263,14 +265,26 @@ def _names(sources: Sequence[Source]) -> list[str]:
     return names
 
 
-def _refuse_overlap(train: Mixture, sets: Sequence[Mixture]) -> None:
+def _check_overlap(train: Mixture, sets: Sequence[Mixture], *, allow_images: bool) -> list[str]:
+    """Warnings about what train and val share.
+
+    Raises:
+        UserError: They share images, and that is not permitted.
+    """
+    warnings = []
     for data in sets:
         for index in data.indices:
             for other in train.indices:
                 shared = overlap(other, index)
-                if shared:
+                where = f"{other.folder} (train) and {index.folder} (val) share"
+                remedy = "Split by prompt with `rewardkit data split src=… out=… by=prompt`"
+                if shared.images and not allow_images:
+                    both = " and ".join(part for part in (shared.images, shared.prompts) if part)
                     raise UserError(
-                        f"{other.folder} (train) and {index.folder} (val) share {shared}: held-out accuracy would mean "
-                        "little. Split by prompt with `rewardkit data split src=… out=… by=prompt`, or permit it with "
+                        f"{where} {both}: held-out accuracy would mean little. {remedy}, or permit it with "
                         "data.allow_overlap=true"
                     )
+                for part in (shared.prompts, shared.images):
+                    if part:
+                        warnings.append(f"{where} {part}: held-out accuracy flatters the model. {remedy}")
+    return warnings

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rewardkit.data.group import Group
 from rewardkit.data.shards import Sample, read_record, read_sample, shard_paths
-from rewardkit.errors import BadSample, DataError, UserError
+from rewardkit.errors import DataError, UserError
 
 FORMAT_VERSION = 2
 INDEX_FILE = "index.json"
@@ -219,32 +219,3 @@ def _changes(then: Mapping[str, int], now: Mapping[str, int]) -> str:
         f"{name} had {size} bytes and has {now[name]}" for name, size in then.items() if now.get(name, size) != size
     ]
     return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
-
-
-def overlap(a: ShardIndex, b: ShardIndex) -> str:
-    """What two shard sets share, in words: prompts (empty ones aside) and images, by 64-bit hashes.
-
-    Returns:
-        Counts with example keys of ``b``; empty if they share nothing.
-    """
-    prompts = np.isin(b.prompt_hash, a.prompt_hash) & (b.prompt_hash != 0)
-    images = np.isin(b.each_candidate_hash, a.each_candidate_hash)
-    group_of = np.repeat(np.arange(len(b)), b.candidates)
-    told = []
-    for name, hits, groups in (
-        ("prompts", np.unique(b.prompt_hash[prompts]).size, np.flatnonzero(prompts)),
-        ("images", np.unique(b.each_candidate_hash[images]).size, np.unique(group_of[images])),
-    ):
-        if hits:
-            told.append(f"{hits} {name} (in {_examples(b, groups)})")
-    return " and ".join(told)
-
-
-def _examples(index: ShardIndex, positions: NDArray[Any]) -> str:
-    names = []
-    for position in positions[:3]:
-        try:
-            names.append(repr(index.record(int(position)).id))
-        except BadSample:
-            names.append(f"group {position}")
-    return f"{len(positions)} groups, such as {', '.join(names)}"

@@ -136,7 +136,20 @@ def test_one_clear_message(
     assert words in error and "Traceback" not in error, error
 
 
-def test_train_and_val_that_overlap_are_refused(
+def test_train_and_val_that_share_prompts_are_a_warning(
+    fit_on: FitOn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = write(tmp_path / "train", ordinary("t", 8))
+    val = write(tmp_path / "val", ordinary("t", 3, start=500))
+    assert fit_on(train, val, "dry_run=true") == 0
+    error = capsys.readouterr().err
+    assert error.startswith("warning: ") and "share 3 prompts (in 3 groups, such as 't0' \"t 0\"" in error, error
+    assert "by=prompt" in error
+    assert fit_on(train, write(tmp_path / "other", ordinary("v", 3, start=500)), "dry_run=true") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_train_and_val_that_share_images_are_refused(
     fit_on: FitOn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = write(tmp_path / "train", ordinary("t", 8))

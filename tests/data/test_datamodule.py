@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -227,11 +228,22 @@ def test_a_checkpoint_of_other_data_is_refused(make_data, make_shards, group_of)
         make_data(train=[other]).load_state_dict(state)
 
 
-def test_overlap_is_refused_unless_permitted(make_data, sets):
-    with pytest.raises(UserError, match=r"30 prompts .*73 images .*'g00000'"):
+def test_shared_images_are_refused_unless_permitted(make_data, sets):
+    with pytest.raises(UserError, match=r"share 73 images .*'g00000'.* and 30 prompts .*allow_overlap=true"):
         make_data(val=[sets[0]])
-    assert make_data(val=[sets[0]], allow_overlap=True).val_names == ["train_2"]
+    data = make_data(val=[sets[0]], allow_overlap=True)
+    assert data.val_names == ["train_2"]
+    assert ["share 30 prompts" in data.warnings[0], "share 73 images" in data.warnings[1]] == [True, True]
     assert make_data(val=[sets[0]], train=[]).schedule is None
+    assert make_data().warnings == []
+
+
+def test_shared_prompts_are_a_warning(make_data, make_shards, group_of):
+    (group, _), (_, images) = group_of(3), group_of(7003)
+    other = make_shards("other", [(replace(group, id="twin"), images)])
+    [warning] = make_data(val=[other]).warnings
+    assert "share 1 prompt (in 1 group, such as 'twin' \"prompt number 3\")" in warning
+    assert "data split src=… out=… by=prompt" in warning
 
 
 def test_names_of_validation_sets(make_data, sets):

@@ -9,7 +9,8 @@ import pytest
 from rewardkit.data import demo_shards as module
 from rewardkit.data.demo.dataset import demo_group
 from rewardkit.data.demo_shards import demo_shards
-from rewardkit.data.index import ShardIndex, overlap
+from rewardkit.data.index import ShardIndex
+from rewardkit.data.overlap import Overlap, overlap
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_other_values_are_other_entries(tmp_path):
 def test_train_and_val_share_nothing(tmp_path):
     train = ShardIndex.open(demo_shards(tmp_path, split="train", groups=40, workers=0))
     val = ShardIndex.open(demo_shards(tmp_path, split="val", groups=20, workers=0))
-    assert overlap(train, val) == ""
+    assert overlap(train, val) == Overlap("", "")
 
 
 def test_a_damaged_entry_is_drawn_again(tmp_path):

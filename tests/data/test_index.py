@@ -1,4 +1,4 @@
-"""The index: what it counts, when it is stale or damaged, what two shard sets share."""
+"""The index: what it counts, when it is stale or damaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from rewardkit.data.comparisons import all_comparisons, comparisons_of
 from rewardkit.data.group import AGGREGATE, Answer, Candidate, Comparison, Group, Ranking
-from rewardkit.data.index import ARRAYS, Scale, ShardIndex, overlap
+from rewardkit.data.index import ARRAYS, Scale, ShardIndex
 from rewardkit.data.index_build import build_index
 from rewardkit.data.index_rows import captions_of
 from rewardkit.data.prompt_tokens import prompt_tokens
@@ -199,19 +199,6 @@ def test_captions_only_where_every_candidate_has_one(group_of):
 
     for captions in (None, "text", ["a"], ["a", "b", "c", 4], ["a", "b", "c", " "]):
         assert captions_of(replace(group, slots={"captions": captions})) == []
-
-
-def test_overlap(make_shards, group_of):
-    a = ShardIndex.open(make_shards("a", [group_of(n) for n in range(6)]))
-    b = ShardIndex.open(make_shards("b", [group_of(n, start=10) for n in range(6)]))
-    assert overlap(a, b) == ""
-    twin, images = group_of(3)
-    other = Group("twin", twin.prompt, (Candidate("x"),))
-    c = ShardIndex.open(make_shards("c", [group_of(20), (other, [images[2]])]))
-    assert overlap(a, c) == "1 prompts (in 1 groups, such as 'twin') and 1 images (in 1 groups, such as 'twin')"
-    blank = [(Group("x", " ", (Candidate("x"),)), [group_of(n)[1][0]]) for n in (30,)]
-    d = ShardIndex.open(make_shards("d", blank))
-    assert overlap(d, d) == "1 images (in 1 groups, such as 'x')"
 
 
 def test_a_million_groups_open_at_once(index, tmp_path):
