@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
@@ -113,6 +113,6 @@ def _say(row: Row, dimensions: Sequence[str], folder: str) -> list[Said]:
 
 def _image(value: Any, name: str) -> str:
     path = image_path(value, name)
-    if PurePosixPath(path).suffix.lower() in VIDEOS:
+    if path.lower().endswith(VIDEOS):
         raise ValueError(f"{name} is the video {path!r}; rewardkit scores images, take a frame of it")
     return path
