@@ -48,7 +48,8 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
     """The record of one group.
 
     Named people's choices are kept as their orders of two images; unnamed ones are added up to votes. A statement
-    that names another generator of an image, or another value of a tag, than an earlier one is left out.
+    that names another generator of an image, or another value of a tag, than an earlier one is left out. Ranks of
+    single images by one person on one dimension are joined to that person's ranking.
     """
     if isinstance(said.statements[0], WholeRecord):
         return _whole(said.statements[0], format_name)
@@ -64,7 +65,7 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
             continue
         _enter(candidates, statement)
         kept.append(statement)
-    comparisons, rankings, answers = _labels(kept, candidates.index, notes)
+    comparisons, rankings, answers = _labels(kept, candidates.index, notes, bad)
     first = kept[0]
     group = Group(
         id=said.id or hashlib.sha256(json.dumps([said.group, said.prompt]).encode()).hexdigest()[:16],
@@ -129,18 +130,21 @@ def _enter(candidates: _Candidates, said: Statement) -> None:
 
 
 def _labels(
-    statements: list[Statement], index: dict[str, int], notes: Counter[str]
+    statements: list[Statement], index: dict[str, int], notes: Counter[str], bad: list[BadRow]
 ) -> tuple[list[Comparison], list[Ranking], list[Answer]]:
     choices: dict[str, list[Choice]] = defaultdict(list)
-    rankings: list[Ranking] = []
+    orders: list[Order] = []
     answers: list[Answer] = []
     for said in statements:
         if isinstance(said, Choice):
             choices[said.dimension].append(said)
         elif isinstance(said, Order):
-            rankings.append(Ranking(said.dimension, said.by, _spread(index, said.images, said.ranks)))
+            orders.append(said)
         elif isinstance(said, Rating):
             answers.append(Answer(said.dimension, index[said.images[0]], said.by, said.value, said.rationale))
+    rankings = [
+        Ranking(said.dimension, said.by, _spread(index, said.images, said.ranks)) for said in _joined(orders, bad)
+    ]
     comparisons: list[Comparison] = []
     also_said = {label.dimension for label in rankings} | {label.dimension for label in answers}
     for dimension, rows in choices.items():
@@ -157,6 +161,37 @@ def _labels(
                 "comparisons alone"
             ] += 1
     return comparisons, rankings, answers
+
+
+def _joined(orders: list[Order], bad: list[BadRow]) -> Iterator[Order]:
+    """Orders of several images as they are; those of one image joined to one for each dimension and person.
+
+    The rows of a table that holds one rank each come in any order, and only here they stand together. An image that a
+    person ranks twice, and a person who ranks only one image, are bad rows.
+    """
+    together: dict[tuple[object, ...], list[Order]] = {}
+    for number, said in enumerate(orders):
+        # An order of several images stands for itself.
+        together.setdefault((said.dimension, said.by) if len(said.images) == 1 else (number,), []).append(said)
+    for rows in together.values():
+        if len(rows[0].images) > 1:
+            yield rows[0]
+            continue
+        who = f"rater {rows[0].by!r}" if rows[0].by else "the ranking without a rater"
+        first: dict[str, Order] = {}
+        for said in rows:
+            earlier = first.setdefault(said.images[0], said)
+            if earlier is not said:
+                reason = (
+                    f"{who} ranked {said.images[0]!r} already in line {earlier.line}; several people's rankings need "
+                    "the rater's name"
+                )
+                bad.append(BadRow(said.file, said.line, reason))
+        if len(first) == 1:
+            reason = f"{who} ranks only one image of this prompt; a ranking needs two"
+            bad.append(BadRow(rows[0].file, rows[0].line, reason))
+            continue
+        yield replace(rows[0], images=tuple(first), ranks=tuple(said.ranks[0] for said in first.values()))
 
 
 def _is_choice(said: Choice) -> bool:

@@ -71,7 +71,7 @@ class Spool:
     def __init__(self, folder: Path, part: tuple[int, int] | None = None) -> None:
         self.folder = folder
         self._part = part
-        self._numbers: dict[bytes, int] = {}
+        self._known: dict[bytes, tuple[int, str | None]] = {}
         self._count = 0
         self._end = 0
         self._bytes: Any = None
@@ -161,34 +161,49 @@ class Spool:
 
     def _number(self, key: bytes, said: Said) -> int:
         """The group's number; a new one for a new group."""
-        known = self._numbers.get(key)
-        if known is not None and not isinstance(said, WholeRecord):
-            return known
+        known = self._known.get(key)
         if known is None:
-            row = self._base.execute("SELECT number FROM groups WHERE key = ?", (key,)).fetchone()
-            known = None if row is None else int(row[0])
-        if known is not None and isinstance(said, WholeRecord):
-            raise ValueError(f"a group with the id {said.record.id!r} stands already in this source; ids must differ")
-        if known is None:
-            known = self._new(key, said)
-        if len(self._numbers) >= RECENT:
-            self._numbers.clear()
-        self._numbers[key] = known
-        return known
+            known = self._base.execute("SELECT number, id FROM groups WHERE key = ?", (key,)).fetchone()
+        if isinstance(said, WholeRecord):
+            if known is not None:
+                raise ValueError(
+                    f"a group with the id {said.record.id!r} stands already in this source; ids must differ"
+                )
+            known = self._new(key, said.record.id, said, "", None)
+        elif known is None:
+            known = self._new(key, said.id, said, said.prompt, said.group)
+        elif said.id is not None and said.id != known[1]:
+            known = self._late_id(known, said)
+        if len(self._known) >= RECENT:
+            self._known.clear()
+        self._known[key] = known
+        return known[0]
 
-    def _new(self, key: bytes, said: Said) -> int:
-        record = isinstance(said, WholeRecord)
-        id = said.record.id if isinstance(said, WholeRecord) else said.id
+    def _new(self, key: bytes, id: str | None, said: Said, prompt: str, name: str | None) -> tuple[int, str | None]:
         if id is not None:
-            place = f"{said.file}:{said.line}"
-            there = self._base.execute("SELECT place FROM ids WHERE id = ?", (id,)).fetchone()
-            if there is not None:
-                raise ValueError(f"the group id {id!r} is that of another group, at {there[0]}; ids must differ")
-            self._base.execute("INSERT INTO ids VALUES (?, ?)", (id, place))
-        prompt, name = ("", None) if record else (said.prompt, said.group)  # type: ignore[union-attr]
+            self._take_id(id, said)
         self._base.execute("INSERT INTO groups VALUES (?, ?, ?, ?, ?)", (self._count, key, prompt, name, id))
         self._count += 1
-        return self._count - 1
+        return self._count - 1, id
+
+    def _late_id(self, known: tuple[int, str | None], said: Statement) -> tuple[int, str | None]:
+        """Gives a group the id that only a later row of it has."""
+        number, id = known
+        assert said.id is not None
+        if id is not None:
+            raise ValueError(
+                f"the id is {said.id!r}, but an earlier row of this prompt says {id!r}. An id belongs to a prompt's "
+                "group: make them equal, or give the rows different groups"
+            )
+        self._take_id(said.id, said)
+        self._base.execute("UPDATE groups SET id = ? WHERE number = ?", (said.id, number))
+        return number, said.id
+
+    def _take_id(self, id: str, said: Said) -> None:
+        there = self._base.execute("SELECT place FROM ids WHERE id = ?", (id,)).fetchone()
+        if there is not None:
+            raise ValueError(f"the group id {id!r} is that of another group, at {there[0]}; ids must differ")
+        self._base.execute("INSERT INTO ids VALUES (?, ?)", (id, f"{said.file}:{said.line}"))
 
     def _add_bytes(self, number: int, name: str, data: bytes) -> None:
         digest = hashlib.sha256(data).digest()

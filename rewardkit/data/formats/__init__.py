@@ -1,4 +1,4 @@
-"""Formats: one file per public dataset, and rewardkit's own format for one's own data (docs/data.md)."""
+"""Formats: one file per public dataset, and rewardkit's own format for one's own data (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rewardkit.data.formats.agiqa import AgiqaFormat
 from rewardkit.data.formats.avt import AvtFormat
 from rewardkit.data.formats.csv import CsvFormat
 from rewardkit.data.formats.evalalign import EvalAlignFormat
+from rewardkit.data.formats.fields import nearest
 from rewardkit.data.formats.format import Format
 from rewardkit.data.formats.hpdv2 import Hpdv2Format
 from rewardkit.data.formats.jsonl import JsonlFormat
-from rewardkit.data.formats.lines import nearest
 from rewardkit.data.formats.mps import MpsFormat
 from rewardkit.data.formats.richhf import RichHfFormat
 from rewardkit.data.formats.videoalign import VideoAlignFormat

@@ -12,21 +12,21 @@ for appeal and quality, with different people.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.csv import read_table
-from rewardkit.data.formats.format import GroupWithImages, Image
-from rewardkit.data.group import Answer, Candidate, Group
+from rewardkit.data.formats.fields import image_path, image_paths, listed, number, text
+from rewardkit.data.formats.format import ReadLog, Row, say_each
+from rewardkit.data.formats.rows import check_columns, columns_of, read_rows
+from rewardkit.data.formats.statements import Rating, Said, Statement
 from rewardkit.errors import UserError
 
 COLUMNS = ["test", "rater", "prompt_id", "model", "image", "dimension", "rating"]
+GROUPS, RATINGS = "groups.jsonl", "ratings.csv"
 IN_BOTH_TESTS = "appeal"
+SCALE = (1, 5)
 
 
 @dataclass
@@ -45,88 +45,74 @@ class AvtFormat:
     options = AvtOptions
 
     def matches(self, src: Path) -> bool:
-        """A folder that holds ``groups.jsonl`` and ``ratings.csv``."""
-        return all((src / name).is_file() for name in ("groups.jsonl", "ratings.csv"))
+        """A folder that holds ``groups.jsonl`` and a ``ratings.csv`` with AVT-AI's columns."""
+        return (src / GROUPS).is_file() and set(COLUMNS) <= set(columns_of(src / RATINGS))
 
-    def read(self, src: Path, options: AvtOptions, notes: Counter[str]) -> Iterator[GroupWithImages]:
-        """See ``Format.read``."""
-        for name in ("groups.jsonl", "ratings.csv"):
+    def read(self, src: Path, options: AvtOptions, log: ReadLog) -> Iterator[Said]:
+        """See ``Format.read``. The prompts are held in memory (one line each), the ratings are not."""
+        for name in (GROUPS, RATINGS):
             if not (src / name).is_file():
                 raise UserError(f"{src / name} does not exist; format=avt takes the folder that holds it")
-        prompts = _prompts(src / "groups.jsonl")
-        _add_ratings(src / "ratings.csv", prompts, options.pooled, notes)
-        for prompt in prompts.values():
-            record = Group(
-                id=prompt.id,
-                prompt=prompt.text,
-                candidates=tuple(Candidate(image, model) for image, model in prompt.models.items()),
-                answers=tuple(prompt.answers),
-                tags={"category": prompt.category},
-                provenance={"format": "avt", "file": "ratings.csv", "prompt_id": prompt.id.removeprefix("avt_")},
-            )
-            images: list[Image] = [src / image for image in prompt.models]
-            yield record, images
+        prompts: dict[str, Statement] = {}
+        # A candidate is one also where nobody rated it.
+        yield from say_each(read_rows(src / GROUPS, log), log, lambda row: [_prompt(row, prompts)])
+        header = columns_of(src / RATINGS)
+        if header:  # A file without a header says itself what is wrong with it.
+            check_columns(header, src / RATINGS, log, needed=COLUMNS)
+        ratings = read_rows(src / RATINGS, log)
+        yield from say_each(ratings, log, lambda row: _ratings(row, prompts, options.pooled, log))
 
 
-@dataclass(slots=True)
-class _Prompt:
-    """One line of ``groups.jsonl`` and the ratings found for it; ``models`` maps image to generator."""
-
-    id: str
-    text: str
-    category: str
-    models: dict[str, str]
-    answers: list[Answer] = field(default_factory=list)
-
-
-def _prompts(file: Path) -> dict[str, _Prompt]:
-    """The prompts by the ``prompt_id`` of ratings.csv (``avt_p01`` -> ``p01``)."""
-    prompts: dict[str, _Prompt] = {}
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record: dict[str, Any] = json.loads(line)
-                images, models = record["images"], record["models"]
-                prompt = _Prompt(
-                    str(record["id"]),
-                    str(record["prompt"]),
-                    str(record["category"]),
-                    dict(zip(images, models, strict=True)),
-                )
-            except KeyError as error:
-                raise UserError(f"{file}:{number}: the field {error.args[0]!r} is missing") from None
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{file}:{number}: not a record of AVT-AI: {error}") from None
-            prompts[prompt.id.removeprefix("avt_")] = prompt
-    return prompts
+def _prompt(row: Row, prompts: dict[str, Statement]) -> Statement:
+    """One line of ``groups.jsonl``; enters it under the ``prompt_id`` of ratings.csv (``avt_p01`` -> ``p01``)."""
+    images = image_paths(row.values, "images")
+    models = listed(row.values, "models", count=len(images))
+    if not all(isinstance(model, str) for model in models):
+        raise ValueError(f"models is {models!r}; it must be a list of names")
+    id = text(row.values, "id")
+    key = id.removeprefix("avt_")
+    if key in prompts:
+        raise ValueError(f"the id {id!r} stands already in line {prompts[key].line}")
+    prompts[key] = Statement(
+        file=row.file,
+        line=row.line,
+        prompt=text(row.values, "prompt"),
+        images=images,
+        generators=tuple(models),
+        group=id,
+        id=id,
+        tags={"category": text(row.values, "category")},
+    )
+    return prompts[key]
 
 
-def _add_ratings(file: Path, prompts: dict[str, _Prompt], pooled: bool, notes: Counter[str]) -> None:
-    """Every row of ratings.csv as an answer of its prompt; rows without an image are counted in the notes."""
-    rows = read_table(file)
-    _, header = next(rows)
-    if header != COLUMNS:
-        raise UserError(f"{file}:1: the columns are {','.join(header)}; AVT-AI has {','.join(COLUMNS)}")
-    positions = {id: {image: n for n, image in enumerate(prompt.models)} for id, prompt in prompts.items()}
-    for line, cells in rows:
-        if len(cells) != len(COLUMNS):
-            raise UserError(f"{file}:{line}: {len(cells)} cells where the header has {len(COLUMNS)}")
-        test, rater, prompt_id, model, image, dimension, rating = cells
-        if prompt_id not in prompts:
-            raise UserError(f"{file}:{line}: prompt_id {prompt_id!r} is not in groups.jsonl")
-        if not image:
-            notes[f"ratings without an image file ({model}, {prompt_id})"] += 1
-            continue
-        if image not in positions[prompt_id]:
-            raise UserError(f"{file}:{line}: image {image!r} is not among those of {prompt_id} in groups.jsonl")
-        try:
-            value = float(rating)
-        except ValueError:
-            raise UserError(f"{file}:{line}: rating is {rating!r}; it must be a number from 1 to 5") from None
-        if not 1 <= value <= 5:
-            raise UserError(f"{file}:{line}: rating is {rating}; AVT-AI's scales go from 1 to 5")
-        if dimension == IN_BOTH_TESTS and not pooled:
-            dimension = f"{dimension}_{test}"
-        prompts[prompt_id].answers.append(Answer(dimension, positions[prompt_id][image], rater, value))
+def _ratings(row: Row, prompts: Mapping[str, Statement], pooled: bool, log: ReadLog) -> list[Said]:
+    """One row of ``ratings.csv``; one without an image file is counted in the notes."""
+    values = row.values
+    key, model = text(values, "prompt_id"), text(values, "model")
+    if key not in prompts:
+        raise ValueError(f"prompt_id {key!r} is not in {GROUPS}")
+    prompt = prompts[key]
+    if not values["image"].strip():
+        log.notes[f"ratings without an image file ({model}, {key})"] += 1
+        return []
+    image = image_path(values["image"])
+    if image not in prompt.images:
+        raise ValueError(f"image {image!r} is not among those of {key} in {GROUPS}")
+    dimension = text(values, "dimension")
+    if dimension == IN_BOTH_TESTS and not pooled:
+        dimension = f"{dimension}_{text(values, 'test')}"
+    return [
+        Rating(
+            file=row.file,
+            line=row.line,
+            prompt=prompt.prompt,
+            images=(image,),
+            generators=(model,),
+            dimension=dimension,
+            by=text(values, "rater"),
+            group=prompt.group,
+            id=prompt.id,
+            value=number(values, "rating", low=SCALE[0], high=SCALE[1]),
+        )
+    ]

@@ -2,20 +2,22 @@
 
 import json
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats.avt import COLUMNS, AvtFormat, AvtOptions
+from rewardkit.data.formats.format import ReadLog, TooManyBadRows
+from rewardkit.data.grouping import read_groups
 from rewardkit.errors import UserError
 
 SHARED = os.environ.get("REWARDKIT_SHARED")
 
 
-def read(src, pooled=True, notes=None):
-    return [group for group, _ in AvtFormat().read(src, AvtOptions(pooled), Counter() if notes is None else notes)]
+def read(src, pooled=True, log=None):
+    return [made.group for made in read_groups(AvtFormat(), src, AvtOptions(pooled), log)]
 
 
 @pytest.fixture
@@ -45,9 +47,21 @@ def test_appeal_is_pooled_unless_asked_otherwise(small):
 
 
 def test_ratings_of_the_missing_image_are_counted(small):
-    notes = Counter()
-    read(small, notes=notes)
-    assert notes == {"ratings without an image file (midjourney, p01)": 1}
+    log = ReadLog()
+    read(small, log=log)
+    assert not log.bad and log.notes == {"ratings without an image file (midjourney, p01)": 1}
+
+
+def test_every_image_is_a_candidate_in_the_order_of_groups_jsonl(small):
+    line = {"id": "avt_p02", "prompt": "a hen", "category": "x", "images": ["c", "a", "b"], "models": ["m", "n", "o"]}
+    with (small / "groups.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    (small / "ratings.csv").write_text(",".join(COLUMNS) + "\nt1,u,p02,o,b,appeal,3\n")
+    car, hen = read(small)
+    assert [c.file for c in car.candidates] == ["images/a.jpg", "images/b.jpg"] and not car.answers
+    assert [(c.file, c.generator) for c in hen.candidates] == [("c", "m"), ("a", "n"), ("b", "o")]
+    assert [(a.candidate, a.value) for a in hen.answers] == [(2, 3)]
+    assert (car.id, hen.id) == ("avt_p01", "avt_p02")
 
 
 @pytest.mark.parametrize(
@@ -55,16 +69,69 @@ def test_ratings_of_the_missing_image_are_counted(small):
     [
         ("p01,glide", "p99,glide", "ratings.csv:2: prompt_id 'p99' is not in groups.jsonl"),
         ("images/a.jpg,appeal,4", "images/x.jpg,appeal,4", "ratings.csv:2: image 'images/x.jpg' is not among"),
-        ("appeal,4", "appeal,6", "ratings.csv:2: rating is 6; AVT-AI's scales go from 1 to 5"),
-        ("appeal,4", "appeal,", "ratings.csv:2: rating is ''"),
-        ("dimension,rating", "dim,rating", "ratings.csv:1: the columns are"),
+        (
+            "glide,images/a.jpg",
+            "own,images/a.jpg",
+            "ratings.csv:2: image 'images/a.jpg' is said to come from",
+        ),
+        ("appeal,4", "appeal,6", "ratings.csv:2: rating is '6'; it must lie between 1 and 5"),
+        ("appeal,4", "appeal,", "ratings.csv:2: the field 'rating' is missing or empty"),
+        ("appeal,4", "appeal", "ratings.csv:2: the row has 6 cells, the header has 7"),
+        ("appeal,4", "app\udce9al,4", "ratings.csv:2: the text is not UTF-8"),
     ],
 )
 def test_broken_rows_are_named(small, old, new, message):
     file = small / "ratings.csv"
-    file.write_text(file.read_text().replace(old, new, 1))
-    with pytest.raises(UserError, match=message):
+    file.write_text(file.read_text().replace(old, new, 1), errors="surrogateescape")
+    log = ReadLog()
+    [group] = read(small, log=log)
+    [bad] = log.bad
+    assert str(bad).startswith(message)
+    assert len(group.answers) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": ["images/a.jpg", "images/a.jpg"]}, "groups.jsonl:1: images names the image 'images/a.jpg' twice"),
+        ({"models": ["glide"]}, "groups.jsonl:1: models has 1 entries; it must have 2"),
+        ({"models": [1, 2]}, "groups.jsonl:1: models is [1, 2]"),
+        ({"category": None}, "groups.jsonl:1: the field 'category' is missing"),
+    ],
+)
+def test_a_broken_line_of_prompts_is_named_and_its_ratings_with_it(small, change, message):
+    file = small / "groups.jsonl"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(TooManyBadRows) as caught:
         read(small)
+    assert [row.file for row in caught.value.bad] == ["groups.jsonl"] + ["ratings.csv"] * 5
+    assert str(caught.value.bad[0]).startswith(message)
+
+
+def test_an_id_that_stands_twice(small):
+    text = (small / "groups.jsonl").read_text()
+    (small / "groups.jsonl").write_text(text + text)
+    log = ReadLog()
+    assert len(read(small, log=log)) == 1
+    assert [str(bad) for bad in log.bad] == ["groups.jsonl:2: the id 'avt_p01' stands already in line 1"]
+
+
+def test_a_missing_column_is_said(small):
+    file = small / "ratings.csv"
+    file.write_text(file.read_text().replace("dimension,rating", "dim,rating", 1))
+    with pytest.raises(UserError, match=r"ratings.csv: the column 'dimension' is missing; there are test, rater"):
+        read(small)
+    assert not AvtFormat().matches(small)
+
+
+def test_a_column_that_is_not_the_formats_is_noted(small):
+    file = small / "ratings.csv"
+    head, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([head + ",device", *[row + ",phone" for row in rows]]))
+    log = ReadLog()
+    assert len(read(small, log=log)[0].answers) == 4
+    assert "column 'device' of ratings.csv is not one of this format: not read" in log.notes
+    assert AvtFormat().matches(small)
 
 
 def test_a_missing_file_is_said(small):
@@ -76,9 +143,10 @@ def test_a_missing_file_is_said(small):
 @pytest.mark.skipif(SHARED is None, reason="REWARDKIT_SHARED is not set")
 def test_totals_of_the_real_ratings():
     src = Path(SHARED) / "data" / "avt_ai"
-    notes = Counter()
-    groups = read(src, pooled=False, notes=notes)
-    assert sum(notes.values()) == 122
+    log = ReadLog()
+    groups = read(src, pooled=False, log=log)
+    assert sum(log.notes.values()) == 122 and not log.bad
+    assert [group.id for group in groups[:2]] == ["avt_p01", "avt_p02"] and len(groups) == 27
     assert sorted(len(group.candidates) for group in groups) == [5] * 17 + [6] * 10
     assert sum(len(group.answers) for group in groups) == 17_494 - 122
     decided: dict[str, float] = defaultdict(float)

@@ -1,0 +1,233 @@
+"""What one record of rewardkit's own format says: a comparison, a rating, a ranking or a whole group.
+
+``jsonl`` writes a record as a line, ``parquet`` as a row with lists in its columns. A record is read for what it says;
+nothing is guessed, and a name that is not known is a mistake, since a misspelt field would lose labels.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Literal
+
+from rewardkit.data.formats.fields import different, image_path, nearest
+from rewardkit.data.formats.format import Row
+from rewardkit.data.formats.image_cells import image_cell
+from rewardkit.data.formats.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said, WholeRecord
+from rewardkit.data.group import (
+    NOT_APPLICABLE,
+    Answer,
+    Candidate,
+    Comparison,
+    Group,
+    Ranking,
+    RecordError,
+    from_record,
+)
+
+COMMON = ("prompt", RAW_PROMPT, "id", "dimension", "rater", "by", "group", "tags")
+KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "comparison": (("better", "votes"), (*COMMON, "images", "generators", "weight")),
+    "rating": (("rating",), (*COMMON, "image", "generator", "rationale")),
+    "ranking": (("ranks",), (*COMMON, "images", "generators")),
+    "record": (("candidates",), tuple(item.name for item in fields(Group))),
+}
+"""Kind of record -> the fields that tell it, the other fields that it may have."""
+
+RECORD_PARTS = {"candidates": Candidate, "comparisons": Comparison, "rankings": Ranking, "answers": Answer}
+
+_TOLD_BY = {name: kind for kind, (telling, _) in KINDS.items() for name in telling}
+_KNOWN = {kind: frozenset((*telling, *others)) for kind, (telling, others) in KINDS.items()}
+EVERY_FIELD = tuple(sorted(set().union(*_KNOWN.values())))
+
+
+def is_own(names: Sequence[str]) -> bool:
+    """Whether a record with these fields is one of rewardkit's own."""
+    kinds = {_TOLD_BY[name] for name in names if name in _TOLD_BY}
+    return len(kinds) == 1 and _KNOWN[kinds.pop()].issuperset(names)
+
+
+def say_record(row: Row, *, cells: bool = False) -> list[Said]:
+    """One record as a statement.
+
+    Args:
+        row: The record's fields and where it stands.
+        cells: Images may be bytes, as a table holds them, and not only paths.
+
+    Raises:
+        ValueError: What is wrong with it.
+    """
+    record = row.values
+    kind = _kind(record)
+    if not record.keys() <= _KNOWN[kind]:
+        _check_names(
+            record, KINDS[kind][0] + KINDS[kind][1], "a group record" if kind == "record" else f"a {kind} line"
+        )
+    if kind == "record":
+        return [_whole_record(record, row)]
+    names, data = _images(record, kind, cells)
+    images = different(names, "images")
+    if kind == "comparison" and len(images) != 2:
+        raise ValueError(f"a comparison has two images, this line has {len(images)}; several images take 'ranks'")
+    shared: dict[str, Any] = {
+        "file": row.file,
+        "line": row.line,
+        "prompt": _text(record, "prompt", "write the prompt that the images were made for"),
+        "images": images,
+        "data": data,
+        "generators": _generators(record, len(images)),
+        "dimension": _text(record, "dimension") if "dimension" in record else OVERALL,
+        "by": _rater(record),
+        "group": _text(record, "group") if "group" in record else None,
+        "id": _text(record, "id") if "id" in record else None,
+        "tags": _tags(record["tags"]) if "tags" in record else {},
+        "slots": {RAW_PROMPT: _text(record, RAW_PROMPT)} if RAW_PROMPT in record else {},
+    }
+    if kind == "comparison":
+        weight = _number(record["weight"], "weight") if "weight" in record else 1.0
+        if weight < 0:
+            raise ValueError(f"weight is {weight}; it must not be negative")
+        return [Choice(**shared, votes=_votes(record), weight=weight)]
+    if kind == "rating":
+        rationale = _text(record, "rationale") if "rationale" in record else None
+        return [Rating(**shared, value=_rating(record["rating"]), rationale=rationale)]
+    return [Order(**shared, ranks=_ranks(record["ranks"], len(images)))]
+
+
+def _whole_record(record: dict[str, Any], row: Row) -> WholeRecord:
+    """A whole group record (docs/data.md), checked for misspelt fields, which reading a shard does not do."""
+    for part, kind in RECORD_PARTS.items():
+        items = record.get(part, [])
+        for item in items if isinstance(items, list) else []:
+            if isinstance(item, dict):
+                _check_names(item, tuple(f.name for f in fields(kind)), f"{part} of a group record")
+    try:
+        group = from_record(record)
+    except RecordError as error:
+        raise ValueError(str(error)) from None
+    different(tuple(image_path(candidate.file, "file") for candidate in group.candidates), "candidates")
+    return WholeRecord(line=row.line, record=group, file=row.file)
+
+
+def _check_names(record: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for name in record:
+        if name not in known:
+            raise ValueError(f"{name!r} is not a field of {where}. {nearest(name, known)}")
+
+
+def _kind(record: Mapping[str, Any]) -> Literal["comparison", "rating", "ranking", "record"]:
+    found: list[Any] = list(dict.fromkeys(_TOLD_BY[name] for name in record if name in _TOLD_BY))
+    if len(found) == 1:
+        return found[0]  # type: ignore[no-any-return]
+    if found:
+        raise ValueError(
+            f"one line says one thing, this one is at once a {' and a '.join(sorted(found))}; write two lines"
+        )
+    strange = [f"{name!r}: {nearest(name, EVERY_FIELD)}" for name in record if name not in EVERY_FIELD]
+    raise ValueError(
+        "the line says nothing about its images: it needs 'better' or 'votes' (two images), 'rating' (one image), "
+        "'ranks' (several images) or 'candidates' (a group record)" + ("; " + "; ".join(strange) if strange else "")
+    )
+
+
+def _images(record: Mapping[str, Any], kind: str, cells: bool) -> tuple[tuple[str, ...], tuple[bytes | None, ...]]:
+    """Names of the images, and their bytes where they come in the record (else nothing)."""
+    field = "image" if kind == "rating" else "images"
+    if field not in record:
+        raise ValueError(f"the field {field!r} is missing")
+    value = record[field]
+    items = [value] if kind == "rating" else value
+    if cells and isinstance(items, list) and items:
+        found = [image_cell(item, field) for item in items]
+        return tuple(name for name, _ in found), tuple(data for _, data in found)
+    if kind == "rating":
+        return (image_path(_text(record, field), field),), ()
+    if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
+        raise ValueError(f'{field} is {value!r}; it must be a list like ["a.jpg", "b.jpg"]')
+    return tuple([image_path(item, field) for item in items]), ()
+
+
+def _text(record: Mapping[str, Any], name: str, advice: str = "") -> str:
+    if name not in record:
+        raise ValueError(f"the field {name!r} is missing")
+    value = record[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}; it must be text in quotes")
+    if not value or value.isspace():
+        raise ValueError(f"{name} is empty" + (f"; {advice}" if advice else ""))
+    return value
+
+
+def _rater(record: Mapping[str, Any]) -> str:
+    named = "rater" in record or "by" in record
+    if not named:
+        return ""
+    if "rater" in record and "by" in record:
+        raise ValueError("'rater' and 'by' are the same thing; write one of them")
+    if "votes" in record:
+        raise ValueError("'votes' are several people's; one rater's choice is written as 'better'")
+    return _text(record, "by" if "by" in record else "rater")
+
+
+def _generators(record: Mapping[str, Any], count: int) -> tuple[str | None, ...]:
+    if "generator" in record:
+        return (_text(record, "generator"),)
+    if "generators" not in record:
+        return ()
+    value = record["generators"]
+    if not isinstance(value, list) or not all(item is None or isinstance(item, str) for item in value):
+        raise ValueError(
+            f'generators is {value!r}; it must be a list of names (or null), one per image: ["sdxl", null]'
+        )
+    if len(value) != count:
+        raise ValueError(f"generators has {len(value)} names for {count} images")
+    return tuple(value)
+
+
+def _tags(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError(f'tags is {value!r}; it must be an object of texts like {{"style": "anime"}}')
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    # Whole numbers beyond float's range count as not finite.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        advice = ' (or "NA" where the question does not apply)' if name == "rating" else ""
+        raise ValueError(f"{name} is {value!r}; it must be a number{advice}")
+    return float(value)
+
+
+def _rating(value: Any) -> float | Literal["NA"]:
+    return NOT_APPLICABLE if value == NOT_APPLICABLE else _number(value, "rating")
+
+
+def _votes(record: Mapping[str, Any]) -> tuple[float, float, float]:
+    if "better" in record and "votes" in record:
+        raise ValueError("'better' is one person's choice and 'votes' are many; write one of them")
+    if "better" in record:
+        value = record["better"]
+        if value == "tie":
+            return (0.0, 1.0, 0.0)
+        if isinstance(value, bool) or value not in (0, 1):
+            raise ValueError(f'better is {value!r}; it must be 0 (the first image), 1 (the second) or "tie"')
+        return (1.0, 0.0, 0.0) if value == 0 else (0.0, 0.0, 1.0)
+    value = record["votes"]
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"votes is {value!r}; it must be [for the first, for a tie, for the second]")
+    first, tie, second = (_number(item, "a vote") for item in value)
+    if min(first, tie, second) < 0 or first + tie + second <= 0:
+        raise ValueError(f"votes is {value!r}; none may be negative and at least one must be positive")
+    return (first, tie, second)
+
+
+def _ranks(value: Any, count: int) -> tuple[float | None, ...]:
+    if not isinstance(value, list) or len(value) != count:
+        raise ValueError(f"ranks is {value!r}; it must be a list with one rank (1 is best) or null per image ({count})")
+    if count < 2:
+        raise ValueError("a ranking needs at least two images")
+    ranks = tuple(None if rank is None else _number(rank, "a rank") for rank in value)
+    if any(rank is not None and rank < 1 for rank in ranks):
+        raise ValueError(f"ranks is {value!r}; 1 is best, and an image that was not ranked has null")
+    return ranks
