@@ -194,7 +194,8 @@ def _warn_of_overlap(tune: Sequence[str], options: ValidateOptions, console: Con
     if not tune:
         return
     from rewardkit.commands.build_data import sources
-    from rewardkit.data.index import ShardIndex, overlap
+    from rewardkit.data.index import ShardIndex
+    from rewardkit.data.overlap import overlap
 
     def indices(names: Sequence[str]) -> list[ShardIndex]:
         found = sources(names, "val", options.data.embedded, options.cache, console)
@@ -203,8 +204,9 @@ def _warn_of_overlap(tune: Sequence[str], options: ValidateOptions, console: Con
     for ours in indices(tune):
         for theirs in indices(options.data.val):
             shared = overlap(ours, theirs)
-            if shared:
-                text = f"note: {ours.folder} (data.tune) and {theirs.folder} (data.val) share {shared}"
+            told = " and ".join(words for words in (shared.prompts, shared.images) if words)
+            if told:
+                text = f"note: {ours.folder} (data.tune) and {theirs.folder} (data.val) share {told}"
                 console.print(text, highlight=False, soft_wrap=True)
 
 

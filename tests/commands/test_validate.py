@@ -69,7 +69,7 @@ def test_all_protocols_on_tables_of_two_models(
     strict = next(row for row in rows if row["protocol"] == "strict_micro" and row["dimension"] == "overall")
     assert strict["low"] < strict["value"] < strict["high"] and 30 < strict["groups"] < 40 and strict["chance"] == 0.5
     tuned = next(row for row in rows if row["protocol"] == "tie_calibrated_micro" and row["dimension"] == "overall")
-    assert tuned["tuned"] is not None and "tuned on 180 other comparisons" in tuned["note"]
+    assert tuned["tuned"] is not None and "other comparisons" in tuned["note"]
     gain = next(d for d in record["differences"] if d["protocol"] == "strict_micro")
     assert (
         gain["first"] == str(tables["good"]) and gain["value"] > 0 and gain["words"].startswith("good/held_out beats")
