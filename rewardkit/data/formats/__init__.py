@@ -11,9 +11,13 @@ from rewardkit.data.formats.csv import CsvFormat
 from rewardkit.data.formats.evalalign import EvalAlignFormat
 from rewardkit.data.formats.fields import nearest
 from rewardkit.data.formats.format import Format
+from rewardkit.data.formats.hpdv1 import Hpdv1Format
 from rewardkit.data.formats.hpdv2 import Hpdv2Format
+from rewardkit.data.formats.hpdv3 import Hpdv3Format
+from rewardkit.data.formats.imagereward import ImageRewardFormat
 from rewardkit.data.formats.jsonl import JsonlFormat
 from rewardkit.data.formats.mps import MpsFormat
+from rewardkit.data.formats.pickapic import PickaPicFormat
 from rewardkit.data.formats.richhf import RichHfFormat
 from rewardkit.data.formats.videoalign import VideoAlignFormat
 from rewardkit.data.formats.visionprefer import VisionPreferFormat
@@ -25,6 +29,10 @@ FORMATS: Mapping[str, Format] = {
         JsonlFormat(),
         CsvFormat(),
         Hpdv2Format(),
+        Hpdv3Format(),
+        Hpdv1Format(),
+        ImageRewardFormat(),
+        PickaPicFormat(),
         AvtFormat(),
         VisionPreferFormat(),
         MpsFormat(),
