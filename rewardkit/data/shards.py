@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from rewardkit.data.group import Group, RecordError, from_json, to_json
 from rewardkit.data.sources import read_range
-from rewardkit.data.tar_files import BLOCK, tar_files
+from rewardkit.data.tar_files import BLOCK, TarFileWriter, tar_files, tar_header
 from rewardkit.errors import BadSample, DataError, UserError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
@@ -114,7 +114,7 @@ class ShardWriter:
         self._max_groups, self._max_bytes = max_groups, max_bytes
         self._shard = 0
         self._in_shard = 0
-        self._tar: tarfile.TarFile | None = None
+        self._tar: TarFileWriter | None = None
         self._ids: dict[str, str] = {}
         if not _SAFE_KEY.fullmatch(name):
             raise UserError(f"shard name {name!r}: use letters, digits, - and _")
@@ -155,9 +155,7 @@ class ShardWriter:
             record = to_json(stored).encode()
             begin = tar.offset
             for name, data in zip([f"{key}.json", *names], [record, *images], strict=True):
-                member = tarfile.TarInfo(name)  # its defaults are mtime 0, owner 0
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+                tar.add(name, data)
             written = Written(key, self._shard, begin, tar.offset - begin, stored, record)
             self._ids[key] = place
             self._in_shard += 1
@@ -187,15 +185,14 @@ class ShardWriter:
     def _part(self) -> Path:
         return self.folder / f".{self.path(self._shard).name}.part-{os.getpid()}"
 
-    def _open(self) -> tarfile.TarFile:
-        # Open until _close: one shard takes many groups.
-        self._tar = tarfile.open(self._part(), "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+    def _open(self) -> TarFileWriter:
+        self._tar = TarFileWriter(self._part())
         self._in_shard = 0
         return self._tar
 
     def _close(self) -> None:
         assert self._tar is not None
-        self._tar.close()
+        self._tar.finish()
         os.replace(self._part(), self.path(self._shard))
         self._tar = None
         self._shard += 1
@@ -253,12 +250,12 @@ def read_record(path: str | os.PathLike[str], offset: int, length: int) -> Group
     head = read_range(path, offset, min(length, _FIRST_READ))
     if len(head) >= BLOCK:
         try:
-            first = tarfile.TarInfo.frombuf(head[:BLOCK], "utf-8", "surrogateescape")
+            name, size, kind = tar_header(head[:BLOCK])
         except tarfile.HeaderError:
             pass  # read_sample tells what is wrong
         else:
-            end = BLOCK + first.size
-            if first.isreg() and first.name.endswith(".json") and end <= length:
+            end = BLOCK + size
+            if kind in (tarfile.REGTYPE, tarfile.AREGTYPE) and name.endswith(".json") and 0 <= end <= length:
                 data = head if end <= len(head) else read_range(path, offset, end)
                 if len(data) >= end:
                     return _record(data[BLOCK:end])
@@ -268,10 +265,10 @@ def read_record(path: str | os.PathLike[str], offset: int, length: int) -> Group
 def key_at(path: str | os.PathLike[str], offset: int) -> str:
     """The key of the sample that begins at a byte of a shard, as far as its first header tells; else empty."""
     try:
-        first = tarfile.TarInfo.frombuf(read_range(path, offset, BLOCK), "utf-8", "surrogateescape")
+        name, _, _ = tar_header(read_range(path, offset, BLOCK))
     except tarfile.HeaderError:
         return ""
-    return _split_name(first.name)[0]
+    return _split_name(name)[0]
 
 
 def open_sample(stored: StoredSample) -> Sample:

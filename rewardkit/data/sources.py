@@ -68,10 +68,11 @@ def read_range(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
 
 
 def _read(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        file.seek(offset)
-        parts = []
-        while length > 0 and (part := file.read(length)):
-            parts.append(part)
-            length -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.pread(descriptor, length, offset)
+        while len(data) < length and (more := os.pread(descriptor, length - len(data), offset + len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
