@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import Any
 
 from rewardkit.data.convert_unit import UnitReport, UnitSettings, do_unit
@@ -35,10 +36,12 @@ def do_units(
         UserError: Ray is asked for and not installed.
         RewardkitError: A worker was killed, or a unit failed.
     """
+    if not units:
+        return iter(())
     if engine == "ray":
         return _with_ray(settings, units, done)
     processes = min(workers, len(units))
-    threads = max(1, workers // max(1, processes))
+    threads = max(1, workers // processes)
     if processes > 1:
         return _with_processes(settings, units, processes, threads, done)
     return _here(settings, units, threads, done)
@@ -111,14 +114,20 @@ def _with_ray(settings: UnitSettings, units: Sequence[int], done: Callable[[int]
     except ImportError:
         raise UserError('engine=ray needs Ray, which is not installed: pip install "rewardkit[ray]"') from None
 
+    # Ray's workers have a working folder of their own.
+    shared = replace(settings, work=settings.work.absolute(), root=settings.root.absolute())
+
     def do(row: dict[str, Any]) -> dict[str, Any]:
-        do_unit(settings, int(row["unit"]))
+        do_unit(shared, int(row["unit"]))
         return row
 
     count = 0
     rows = ray.data.from_items([{"unit": unit} for unit in units]).repartition(len(units)).map(do)
-    for row in rows.iter_rows():
-        report = do_unit(settings, int(row["unit"]))  # done already: reads its report
-        count += report.read
-        done(count)
-        yield report
+    try:
+        for row in rows.iter_rows():
+            report = do_unit(settings, int(row["unit"]))  # done already: reads its report
+            count += report.read
+            done(count)
+            yield report
+    except ray.exceptions.RayError as error:
+        raise RewardkitError(f"Ray could not write a shard: {str(error).strip().splitlines()[-1]}") from error

@@ -106,12 +106,14 @@ class UnitReport:
 
     def save(self, file: Path) -> None:
         """Writes it as JSON."""
-        file.write_text(json.dumps(asdict(self), ensure_ascii=False, sort_keys=True), encoding="utf-8")
+        record = asdict(self) | {"notes": dict(self.notes)}
+        text = json.dumps(record, ensure_ascii=False, sort_keys=True)
+        file.write_text(text, encoding="utf-8", errors="surrogateescape")
 
     @classmethod
     def load(cls, file: Path) -> UnitReport:
         """Reads what ``save`` wrote."""
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
         record["bad_groups"] = [BadGroup(**bad) for bad in record["bad_groups"]]
         record["bad_rows"] = [BadRow(**bad) for bad in record["bad_rows"]]
         record["notes"] = Counter(record["notes"])
