@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, WebPImagePlugin
 
+from rewardkit.data.jpeg_header import plain_jpeg_size
 from rewardkit.errors import BadSample
 
 MAX_PIXELS = 2**26
@@ -81,6 +82,9 @@ def image_size(data: bytes) -> tuple[int, int]:
     """
     if not data:
         raise BadSample("the image has 0 bytes")
+    plain = plain_jpeg_size(data)
+    if plain is not None and plain[0] * plain[1] <= MAX_PIXELS:
+        return plain
     try:
         with _open(data) as image:
             width, height = image.size

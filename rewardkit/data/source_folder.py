@@ -57,7 +57,7 @@ class SourceFolder:
         """
         if "\0" in name:
             raise BadSample(f"{name!r} is not a file name")
-        if not self._outside and (name.startswith("/") or ".." in PurePosixPath(name).parts):
+        if not self._outside and (name.startswith("/") or ".." in name.split("/")):
             raise BadSample(f"{name!r} {OUTSIDE}")
         path = os.path.join(self.root, folder, name)
         try:
