@@ -19,7 +19,7 @@ from rewardkit.config.data_options import (
     SplitOptions,
     VerifyOptions,
 )
-from rewardkit.config.help import verb_help
+from rewardkit.config.help import key_help, verb_help
 from rewardkit.config.messages import did_you_mean
 from rewardkit.config.options import leaves
 from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, UserError
@@ -55,8 +55,8 @@ def help_text(arguments: list[str]) -> str:
 
     text = [verb_help(f"{usage} [key=value ...]", schema), "", "formats and their own options:"]
     for name, format in FORMATS.items():
-        text.append(f"  format={name}: {format.summary}")
-        text += [f"      {leaf.key}=   {leaf.text}" for leaf in leaves(format.options)]
+        text += ["", f"format={name}: {format.summary}"]
+        text += [line for leaf in leaves(format.options) for line in key_help(leaf, "  ")]
     return "\n".join(text)
 
 

@@ -79,7 +79,9 @@ def _options(given: dict[str, Any], usage: str) -> tuple[ConvertOptions, str, An
     format = find_format(str(asked), Path(str(given.get("src", "")))) if asked is not None else None
     of_format = {item.name for item in fields(format.options)} if format is not None else set()
     assert not of_convert & of_format, "a format's options are named differently from those of convert"
-    wrong = [name for name in given if name not in of_convert | of_format]
+    theirs_given = {key: value for key, value in given.items() if key.split(".")[0] in of_format}
+    ours_given = {key: value for key, value in given.items() if key not in theirs_given}
+    wrong = [name for name in ours_given if name not in of_convert]
     if wrong:
         raise ConfigError(
             [
@@ -88,12 +90,12 @@ def _options(given: dict[str, Any], usage: str) -> tuple[ConvertOptions, str, An
                 for name in wrong
             ]
         )
-    ours = compose(ConvertOptions, [Layer(COMMAND_LINE, {k: v for k, v in given.items() if k not in of_format})])
+    ours = compose(ConvertOptions, [Layer(COMMAND_LINE, ours_given)])
     missing = [name for name in ("format", "src", "out") if not getattr(ours.options, name)]
     if missing:
         raise UserError(f"{', '.join(f'{name}=' for name in missing)} is missing: python -m rewardkit {usage}")
     assert format is not None, "format= is needed and was looked up"
-    theirs = compose(format.options, [Layer(COMMAND_LINE, {k: given[k] for k in of_format & set(given)})])
+    theirs = compose(format.options, [Layer(COMMAND_LINE, theirs_given)])
     return ours.options, format.name, theirs.options
 
 

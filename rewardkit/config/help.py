@@ -45,9 +45,14 @@ def verb_help(usage: str, schema: type) -> str:
             lines += ["", *_wrap(f"{parent}: {texts.get(parent, '')}", "")]
         elif leaf.key == next(leaves(schema)).key:
             lines.append("")
-        lines.append(f"  {leaf.key}={show_value(leaf.default)}   ({describe_kind(leaf)})")
-        lines += _wrap(leaf.text, "      ")
+        lines += key_help(leaf, "  ")
     return "\n".join(lines)
+
+
+def key_help(leaf: Leaf, indent: str) -> list[str]:
+    """A key with its default and what it may be, and its text below."""
+    head = f"{indent}{leaf.key}={show_value(leaf.default)}   ({describe_kind(leaf)})"
+    return [head, *_wrap(leaf.text, f"{indent}    ")]
 
 
 def describe_kind(leaf: Leaf) -> str:

@@ -40,7 +40,7 @@ def too_many_bad_groups(
     more = [f"  … and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
     head = (
         f"{len(bad)} of {seen} have an image that cannot be read; nothing was written to {out}. All are listed in "
-        f"{listing}. Mend them, or allow more with max_bad_fraction="
+        f"{listing}. Mend them, or allow more with max_bad_fraction=; the same command goes on with what is done"
     )
     return DataError("\n".join([head, *shown, *more]))
 

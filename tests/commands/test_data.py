@@ -45,7 +45,7 @@ def test_from_files_to_split_shards(mine, capsys):
     assert data("merge", "src=cut/train,cut/val", "out=again") == 0
     assert "wrote again: 6 groups" in capsys.readouterr().out
     assert data("index", "src=again") == 0
-    assert "indexed again: 6 groups in 1 shards" in capsys.readouterr().out
+    assert "indexed again: 6 groups in 2 shards" in capsys.readouterr().out
     assert data("split", "src=s", "out=folds", "folds=3") == 0
     assert (mine / "folds" / "fold-2" / "val" / "index.json").is_file()
 
@@ -64,7 +64,7 @@ def test_groups_left_out_are_told_on_the_error_stream(mine, capsys):
     assert data("convert", "format=jsonl", "src=mine", "out=s") == 0
     told = capsys.readouterr().err
     assert "warning: 1 of 6 groups were left out" in told
-    assert "3a.png: the image has 0 bytes (file prefs.jsonl line 4)" in told
+    assert "prefs.jsonl:4: 3a.png: the image has 0 bytes" in told
 
 
 def test_a_formats_own_options(mine, capsys):
@@ -116,3 +116,26 @@ def test_help_lists_actions_options_and_formats(capsys):
     out = capsys.readouterr().out
     for word in ("max_candidates=16", "format=hpdv2", "pooled="):
         assert word in out
+
+
+def test_a_conversion_says_what_it_read_and_left_out(mine, capsys):
+    with open(mine / "mine" / "prefs.jsonl", "a") as file:
+        file.write('\n{"prompt": "x", "imges": ["0a.png", "0b.png"], "better": 1}')
+    assert data("convert", "format=jsonl", "src=mine", "out=s", "resize=8,50") == 0
+    told = capsys.readouterr()
+    assert "read 7 rows; they make 6 groups" in told.out
+    assert "note: images made smaller, longer side 8: 12" in told.out
+    assert "prefs.jsonl:7: " in told.err and "Did you mean 'images'?" in told.err
+
+
+def test_parts_and_sizes_that_cannot_be(mine, capsys):
+    for option, message in (("part=0/3", "K from 1 to N"), ("part=4/3", "K from 1 to N"), ("resize=0", "longest side")):
+        assert data("convert", "format=jsonl", "src=mine", "out=s", option) == 2
+        assert message in capsys.readouterr().err
+    assert not list(mine.glob(".s*"))
+
+
+def test_an_option_of_a_format_that_is_a_map(mine, capsys):
+    (mine / "mos.csv").write_text("name,prompt,MOS\n" + "\n".join(f"mine/{n}a.png,p,{n / 2}" for n in range(4)))
+    assert data("convert", "format=agiqa", "src=mos.csv", "out=s", "scores.MOS=overall") == 0
+    assert "wrote s: 1 groups, 4 images" in capsys.readouterr().out

@@ -59,8 +59,10 @@ def find_format(name: str, src: Path) -> Format:
         return FORMATS[name]
     likely = looks_like(src)
     hint = f" {src} looks like format={' or format='.join(likely)}." if likely else ""
-    known = "; ".join(f"{format.name}: {format.summary}" for format in FORMATS.values())
-    raise UserError(f"format={name} is unknown. {nearest(name, FORMATS)}{hint} Formats: {known}")
+    raise UserError(
+        f"format={name} is unknown. {nearest(name, FORMATS)}{hint} Formats: {', '.join(FORMATS)}; "
+        "`data convert --help` says what each is"
+    )
 
 
 def looks_like(src: Path) -> list[str]:
