@@ -61,7 +61,9 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
         assert isinstance(statement, Statement)
         problem = _contradiction(candidates, statement)
         if problem:
-            bad.append(BadRow(statement.file, statement.line, problem))
+            # A row counts once, however many statements it made.
+            if not bad or (bad[-1].file, bad[-1].line) != (statement.file, statement.line):
+                bad.append(BadRow(statement.file, statement.line, problem))
             continue
         _enter(candidates, statement)
         kept.append(statement)

@@ -78,11 +78,13 @@ class ReadLog:
         return name
 
     def leave_out(self, file: str, line: int, reason: str) -> None:
-        """Counts a bad row.
+        """Counts a bad row, once however many of its statements are bad.
 
         Raises:
             DataError: Most rows so far are bad.
         """
+        if self.bad and (self.bad[-1].file, self.bad[-1].line) == (file, line):
+            return
         self.bad.append(BadRow(file, line, reason))
         if len(self.bad) >= HOPELESS and 2 * len(self.bad) > self.rows:
             raise too_many_bad_rows(self.bad, self.rows, stopped=True)

@@ -79,7 +79,7 @@ class Hpdv1Format:
                     raise UserError(
                         f"{place}: there is neither human_preference nor pap_pref; there are {', '.join(found)}"
                     )
-            say = partial(_say, split=split or place.stem, apart=len(places) > 1, folder=folder)
+            say = partial(_say, group=split if len(places) > 1 else None, folder=folder)
             yield from say_each(source_rows(place, src, log), log, say)
 
 
@@ -87,7 +87,7 @@ def _chosen_field(values: dict[str, Any]) -> Any:
     return next((values[name] for name in CHOSEN if values.get(name) is not None), None)
 
 
-def _say(row: Row, split: str, apart: bool, folder: str) -> list[Said]:
+def _say(row: Row, group: str | None, folder: str) -> list[Said]:
     images = image_paths(row.values, "file_path")
     if len(images) < 2:
         raise ValueError("file_path names one image; a choice needs two")
@@ -105,8 +105,7 @@ def _say(row: Row, split: str, apart: bool, folder: str) -> list[Said]:
         "prompt": text(row.values, "prompt"),
         "folder": "" if all(PurePosixPath(image).parts[0] == folder for image in images) else folder,
         "by": optional_text(row.values, "user_hash") or "",
-        "group": split if apart else None,
-        "id": f"{split}-{row.line - 1:06d}",
+        "group": group,
         "tags": {} if named is None else {"contain_name": "yes" if named else "no"},
     }
     # The images first as they are listed: their order in the group must not follow from the choice.

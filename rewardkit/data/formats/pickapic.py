@@ -127,8 +127,8 @@ def _check(file: Path, log: ReadLog) -> None:
     missing = [name for name in IMAGES if name not in found]
     if missing and any(f"image_{side}_url" in found for side in (0, 1)):
         raise UserError(
-            f"{file} gives the images by URL only (no column {' and '.join(missing)}): it is the variant without images. "
-            "Take the variant with images (pickapic_v1, pickapic_v2), or download them and use format=csv"
+            f"{file} gives the images by URL only (no column {' and '.join(missing)}): it is the set without images. "
+            "Take the one with images (pickapic_v1, pickapic_v2), or download them and use format=csv"
         )
     if missing:
         check_columns(found, file, log, needed=IMAGES)

@@ -166,14 +166,14 @@ def test_the_file_itself_can_be_given(published: Path) -> None:
 
 
 def test_preferences_for_both_or_nobody_and_shares(published: Path) -> None:
-    row = {"prompt": "p", "file_path": ["00000000.jpg", "00000001.jpg"]}
+    row: dict[str, Any] = {"prompt": "p", "file_path": ["00000000.jpg", "00000001.jpg"]}
     rows = [row | {"human_preference": value} for value in ([1, 1], [0, 0], [0, 1])]
     (published / "train.json").write_text(json.dumps(rows))
     log = ReadLog()
     [group] = groups(published, "train", log)
     assert group.comparisons[0].votes == (0, 1, 1)
     assert sorted(log.notes.values()) == [1, 1]
-    rows = [row | {"human_preference": value} for value in ([0.75, 0.25], [0.5, 0.5])]
+    rows = [{**row, "human_preference": value} for value in ([0.75, 0.25], [0.5, 0.5])]
     (published / "train.json").write_text(json.dumps(rows))
     assert groups(published, "train")[0].comparisons[0].votes == (0.75, 1, 0.25)
 
@@ -267,6 +267,14 @@ def test_a_file_cut_off_is_said(published: Path) -> None:
     (published / "train.json").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"not valid JSON .*cut off while downloading"):
         read(published, "train")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, peak_megabytes: Any) -> None:
+    row = {"human_preference": [0, 1]}
+    rows = [row | {"prompt": f"p{n // 6}", "file_path": [f"{n}a.jpg", f"{n}b.jpg"]} for n in range(20_000)]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    count, peak = peak_megabytes(Hpdv2Format(), tmp_path)
+    assert count == 20_000 and peak < 8
 
 
 @pytest.fixture
