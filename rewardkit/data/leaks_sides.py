@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,7 +74,7 @@ class ShardSide(Side):
         return group.id, group.prompt
 
     def texts(self) -> Iterator[tuple[str, str] | None]:
-        """See ``Side.texts``: one pass over each shard, three times as fast as record after record."""
+        """See ``Side.texts``: one pass over each shard, several times as fast as record after record."""
         index = self.index
         assert index is not None
         for number, name in enumerate(index.shards):
@@ -194,12 +193,13 @@ def _what(value: Any) -> str:
 def _quick_text(head: bytes) -> tuple[str, str] | None:
     """Id and prompt where the record is the sample's first file and stands in these bytes whole; else None."""
     try:
-        first = tarfile.TarInfo.frombuf(head[:BLOCK], "utf-8", "surrogateescape")
-        end = BLOCK + first.size
-        if not (first.isreg() and first.name.endswith(".json") and end <= len(head)):
+        # A plain tar header: name in bytes 0 to 99, size in octal in 124 to 135, kind in 156.
+        name, kind = head[:100].rstrip(b"\0"), head[156:157]
+        end = BLOCK + int(head[124:136].rstrip(b"\0 "), 8)
+        if not (kind in (b"0", b"\0") and name.endswith(b".json") and end <= len(head)):
             return None
         record = json.loads(head[BLOCK:end])
         id_, prompt = record["id"], record["prompt"]
-    except (tarfile.HeaderError, ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return None  # the full reader says what is wrong
     return (id_, prompt) if isinstance(id_, str) and isinstance(prompt, str) else None
