@@ -20,6 +20,7 @@ from rewardkit.data.demo.dataset import demo_ceilings
 from rewardkit.data.predictions import read_predictions
 from rewardkit.engine.run_directory import write_text
 from rewardkit.metrics.breakdown import evaluation_rows
+from rewardkit.metrics.protocols import find_protocol
 from rewardkit.report.page import write_report
 
 EMBEDDED = "embedded"
@@ -62,8 +63,11 @@ def finish(
 
 
 def embedded_ceilings(options: FitOptions) -> dict[str, Any] | None:
-    """The best reachable accuracies of the embedded validation groups, worked out from the law of the votes."""
-    if options.data.val[0] != EMBEDDED:
+    """The best reachable accuracies of the embedded validation groups, worked out from the law of the votes.
+
+    They are of single comparisons; of a people's order nothing is worked out.
+    """
+    if options.data.val[0] != EMBEDDED or find_protocol(options.evaluation.protocol).pairs != "votes":
         return None
     embedded = options.data.embedded
     found = demo_ceilings(seed=embedded.seed, start=0, count=embedded.val_groups, split="val")
@@ -99,8 +103,7 @@ def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Consol
         groups = max((row["n_groups"] for row in evaluated["accuracies"].values()), default=0)
         console.print(accuracy_table(evaluated, title=f"Held-out preference accuracy on {name}", summary=summary))
         console.print(
-            f"{summary['protocol']}; intervals over {groups} groups; n counts comparisons that people decided; "
-            "chance is 0.500.",
+            f"{summary['protocol']}; intervals over {groups} groups; {_what_counts(summary['protocol'])}",
             highlight=False,
         )
     if summary.get("ceilings"):
@@ -121,6 +124,15 @@ def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Consol
         if where != "bundle" or summary["bundle"]:
             console.print(f"{where:<7} {path}", highlight=False, soft_wrap=True)
     console.print(f"took {summary['wall_s']:.0f} s", highlight=False)
+
+
+def _what_counts(protocol: str) -> str:
+    """What n is, and what chance gives."""
+    rule = find_protocol(protocol)
+    what = "comparisons" if rule.pairs == "votes" else "pairs of the people's order"
+    if rule.ties is not None:
+        return f"n counts {what}, their ties as right; chance is 0.500 and more where there are ties."
+    return f"n counts {what} that people {'decided' if rule.pairs == 'votes' else 'told apart'}; chance is 0.500."
 
 
 def accuracy_table(evaluated: Mapping[str, Any], *, title: str, summary: Mapping[str, Any]) -> Table:

@@ -36,6 +36,17 @@ PROTOCOLS: Mapping[str, str] = MappingProxyType(
 )
 """Every protocol, and what it is in a line."""
 
+OF_RUNS = (
+    "strict_micro",
+    "strict_macro",
+    "half_micro",
+    "half_macro",
+    "hpdv2",
+    "imagereward_micro",
+    "imagereward_macro",
+)
+"""Those that a run can be watched and its best step chosen by: one accuracy each, and nothing to tune."""
+
 TUNED = ("pickapic", "tie_calibrated_micro", "tie_calibrated_macro")
 """Those that need a tuning split."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.options import option
+from rewardkit.config.protocols import OF_RUNS
 
 
 @dataclass
@@ -188,8 +189,9 @@ class TrainerOptions:
 class EvaluationOptions:
     """The rule by which held-out accuracy is counted."""
 
-    protocol: str = option("strict_micro", choices=("strict_micro", "strict_macro", "half_micro", "half_macro"))
-    """strict: equal scores are wrong; half: they count one half. micro pools comparisons, macro averages groups."""
+    protocol: str = option("strict_micro", choices=OF_RUNS)
+    """strict: equal scores are wrong; half: they count one half; micro pools comparisons, macro averages groups. hpdv2
+    and imagereward: over the people's order of a group instead of single comparisons (docs/evaluation.md)."""
     bootstrap: int = option(1000, at_least=100)
     """Resamples of groups behind each 95 % interval."""
 

@@ -14,7 +14,8 @@ from rewardkit.data.predictions import Predictions
 from rewardkit.errors import UserError
 from rewardkit.metrics.evaluate import evaluate
 from rewardkit.metrics.intervals import DRAWS
-from rewardkit.metrics.protocols import accuracy
+from rewardkit.metrics.judged_pairs import judged_pairs, ranked_pairs
+from rewardkit.metrics.protocols import accuracy, find_protocol
 
 PARTS = ("source", "tag", "generator", "generator_pair")
 """What ``breakdown`` can take apart by. A pair of generators counts for each of its two under ``generator``."""
@@ -37,13 +38,19 @@ def evaluation_rows(
     return evaluate(predictions, [protocol], draws=draws, seed=seed)
 
 
+def pairs_of(predictions: Predictions, protocol: str) -> pd.DataFrame:
+    """The pairs that a protocol of pairs judges: comparisons with their votes, or pairs of the people's order."""
+    pairs = judged_pairs(predictions)
+    return ranked_pairs(predictions, pairs) if find_protocol(protocol).pairs == "ranks" else pairs
+
+
 def breakdown(
     pairs: pd.DataFrame, by: str, protocol: str, *, draws: int = DRAWS, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Accuracy of each part of the comparisons, dimension by dimension.
 
     Args:
-        pairs: From ``judged_pairs``.
+        pairs: From ``pairs_of`` the same protocol.
         by: One of ``PARTS``; ``tag`` takes every tag of the groups apart, as ``style=anime``.
         protocol: Name of the rule.
         draws: Resamples behind each interval.

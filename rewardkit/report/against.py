@@ -55,15 +55,15 @@ def compare_evaluations(
 
 def _gains(ours: Evaluation, theirs: Evaluation) -> list[Gain]:
     """One set's differences; a dimension without a common comparison is left out."""
-    if ours.pairs is None or theirs.pairs is None:
+    if ours.counted is None or theirs.counted is None:
         return []
     rows = {row.name: row for row in theirs.rows}
     gains = []
     for row in ours.rows:
         if row.name not in rows:
             continue
-        left = ours.pairs[ours.pairs["dimension"] == row.name]
-        right = theirs.pairs[theirs.pairs["dimension"] == row.name]
+        left = ours.counted[ours.counted["dimension"] == row.name]
+        right = theirs.counted[theirs.counted["dimension"] == row.name]
         try:
             difference = paired_difference(left, right, ours.protocol)
         except DataError:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rewardkit.data.predictions import Predictions
-from rewardkit.metrics.breakdown import PARTS, breakdown, evaluation_rows
+from rewardkit.metrics.breakdown import PARTS, breakdown, evaluation_rows, pairs_of
 from rewardkit.metrics.judged_pairs import FIRST, SECOND, judged_pairs
 
 MAX_PARTS = 30
@@ -74,7 +74,8 @@ class Evaluation:
         parts: Kind of part to dimension to its rows, largest first.
         left_out: Kind of part and dimension to the number of parts that are not listed.
         predictions: The table; None where only the summary is known.
-        pairs: Its judged pairs.
+        pairs: Its judged pairs, comparisons with votes.
+        counted: The pairs that the protocol counts: the same, or those of the people's order.
         infinite_scores: Scores that are not finite; they count as missing.
         too_many: Kinds of parts that are so many that none is listed.
     """
@@ -87,6 +88,7 @@ class Evaluation:
     left_out: Mapping[tuple[str, str], int] = field(default_factory=dict)
     predictions: Predictions | None = None
     pairs: pd.DataFrame | None = None
+    counted: pd.DataFrame | None = None
     infinite_scores: int = 0
     too_many: tuple[str, ...] = ()
 
@@ -118,10 +120,10 @@ def evaluate(
     if not finite.all():
         scores = predictions.scores.assign(score=predictions.scores["score"].where(finite))
         predictions = Predictions(scores, predictions.labels)
-    pairs = judged_pairs(predictions)
+    pairs, counted = judged_pairs(predictions), pairs_of(predictions, protocol)
     rows = [_row(record) for record in evaluation_rows(predictions, protocol)]
     too_many = _too_many(pairs)
-    parts, left_out = _take_apart(pairs, protocol, [kind for kind in PARTS if kind not in too_many])
+    parts, left_out = _take_apart(counted, protocol, [kind for kind in PARTS if kind not in too_many])
     return Evaluation(
         set=name,
         protocol=protocol,
@@ -131,6 +133,7 @@ def evaluate(
         left_out=left_out,
         predictions=predictions,
         pairs=pairs,
+        counted=counted,
         infinite_scores=int((~finite).sum()),
         too_many=too_many,
     )

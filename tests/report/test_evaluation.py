@@ -95,3 +95,21 @@ def test_summary_of_sets() -> None:
     assert summary_of_set({"accuracies": 1}, "any") == {"accuracies": 1}
     assert summary_of_set(summary, "three") == {}
     assert evaluations_of_summary({}) == []
+
+
+def test_an_order_of_people_is_taken_apart_by_its_own_pairs() -> None:
+    from rewardkit.data.group import Candidate, Group, Ranking
+    from rewardkit.data.predictions import PredictionRows
+
+    rows = PredictionRows(["overall"])
+    for n, ranks in enumerate([(1, 2, 2), (2, 1, 3)]):
+        group = Group(
+            f"g{n}", "p", tuple(Candidate(f"{i}.jpg", "AB"[i % 2]) for i in range(3)),
+            rankings=(Ranking("overall", "ann", ranks),),
+        )  # fmt: skip
+        rows.add(group, [[3.0], [2.0], [1.0]], number=n, key=f"k{n}", source="val")
+    found = evaluate(rows.predictions(), "hpdv2")
+    assert found.headline.value == pytest.approx((1 + 2 / 3) / 2) and found.headline.comparisons == 6
+    (source,) = found.parts["source"]["overall"]
+    assert (source.value, source.comparisons) == (found.headline.value, 6)
+    assert len(found.counted) == 6 and found.counted["verdict"].eq(0).sum() == 1
