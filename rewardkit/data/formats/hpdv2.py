@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
@@ -148,12 +148,12 @@ def _image_folder(root: Path, split: str) -> str:
 
 def _place(paths: tuple[str, ...], split: str, folder: str) -> str:
     """The folder that a record's paths are relative to: not ``SPLIT/`` where they begin with it themselves."""
-    return "" if all(PurePosixPath(path).parts[0] == split for path in paths) else folder
+    return "" if all(path.startswith(f"{split}/") for path in paths) else folder
 
 
 def _generator(path: str) -> str | None:
     """The folder that holds an image, where it names a model."""
-    parts = [part for part in PurePosixPath(path).parts[:-1] if part not in SPLITS]
+    parts = [part for part in path.split("/")[:-1] if part not in SPLITS]
     return parts[0] if parts else None
 
 

@@ -159,6 +159,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
         read(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, peak_megabytes: Any) -> None:
     src = write(tmp_path, *[record(n % 2, 2, instance=n) for n in range(20_000)])
     count, peak = peak_megabytes(Hpdv1Format(), src)

@@ -269,6 +269,7 @@ def test_a_file_cut_off_is_said(published: Path) -> None:
         read(published, "train")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, peak_megabytes: Any) -> None:
     row = {"human_preference": [0, 1]}
     rows = [row | {"prompt": f"p{n // 6}", "file_path": [f"{n}a.jpg", f"{n}b.jpg"]} for n in range(20_000)]

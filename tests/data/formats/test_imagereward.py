@@ -237,6 +237,7 @@ def test_text_that_is_not_utf8_spoils_its_record_only(tmp_path: Path) -> None:
         groups(tmp_path)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, peak_megabytes: Any) -> None:
     src = write(tmp_path, *[record(str(n)) for n in range(20_000)])
     count, peak = peak_megabytes(ImageRewardFormat(), src)
