@@ -156,9 +156,16 @@ def made_lines(made: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, value in made.items():
         if value is None or value == {} or value == []:
             continue
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        lines.append((str(name).replace("_", " "), text))
+        if isinstance(value, dict):
+            parts = (f"{key} {_plain(inner)}" for key, inner in value.items() if inner not in (None, {}, []))
+            lines.append((str(name).replace("_", " "), ", ".join(parts) or "none"))
+        else:
+            lines.append((str(name).replace("_", " "), _plain(value)))
     return lines
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _scale(index: ShardIndex, name: str) -> str:

@@ -16,6 +16,7 @@ from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.index_build import build_index
 from rewardkit.data.leaks import find_leaks
 from rewardkit.data.leaks_found import Match
+from rewardkit.data.leaks_images import Looks, NearImages
 from rewardkit.data.leaks_out import match_writer
 from rewardkit.data.leaks_prompts import NearPrompts, fold, fold_commas, says_the_same
 from rewardkit.data.leaks_sides import PromptList, ShardSide, open_side
@@ -197,6 +198,22 @@ def test_different_images_of_one_prompt_are_not_equal(tmp_path):
     assert not find_leaks(c, d, distance=16)
 
 
+@pytest.mark.parametrize("distance", [0, 4, 9])
+def test_no_near_hash_is_missed(distance):
+    """Hashes with up to eleven bits flipped, against every pair."""
+    rng = np.random.default_rng(distance)
+    held = rng.integers(0, 2**64, 60, dtype=np.uint64)
+    flips = [np.bitwise_or.reduce(np.uint64(1) << rng.permutation(64)[: n % 12].astype(np.uint64)) for n in range(600)]
+    asked = np.repeat(held, 10) ^ np.array(flips, np.uint64)
+    seen = [Looks(np.arange(len(h)), h, np.zeros((len(h), 192), np.uint8)) for h in (held, asked)]
+    found = {}
+    for rows, owners, distances in NearImages(seen[:1], distance).find(seen[1]):
+        found |= dict(zip(zip(rows.tolist(), owners.tolist(), strict=True), distances.tolist(), strict=True))
+    bits = np.bitwise_count(asked[:, None] ^ held[None, :])
+    assert found == {(int(i), int(j)): int(bits[i, j]) for i, j in np.argwhere(bits <= distance)}
+    assert len(found) >= 50 * (distance + 1)
+
+
 def test_flat_and_broken_images_are_counted_not_compared(tmp_path):
     flat = [encode(Image.new("RGB", (40, 40), (200, n, 0)), "PNG") for n in range(2)]
     a = shards(tmp_path / "a", ["x", "v"], [flat[:1], [b"\xff\xd8 no image"]])
@@ -300,7 +317,7 @@ def test_the_published_imagereward_files_overlap():
 @pytest.mark.skipif(not SHARED, reason="REWARDKIT_SHARED is not set")
 def test_no_two_real_images_are_called_equal():
     """145 pictures of 27 prompts by five generators and cameras."""
-    from rewardkit.data.leaks_images import NearImages, _as_looks, look
+    from rewardkit.data.leaks_images import _as_looks, look
 
     files = sorted((Path(str(SHARED)) / "data" / "avt_ai" / "images").glob("*.jpg"))
     seen = _as_looks(list(range(len(files))), [look(file.read_bytes()) for file in files])

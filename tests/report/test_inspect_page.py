@@ -57,7 +57,9 @@ def folder(tmp_path: Path) -> Path:
     with ShardWriter(tmp_path / "set", "s") as writer:
         for n in range(30):
             writer.write(group(n), [jpeg(2 * n), jpeg(2 * n + 1)])
-    build_index(tmp_path / "set", made={"action": "convert", "src": EVIL})
+    build_index(
+        tmp_path / "set", made={"action": "convert", "src": EVIL, "summary": {"rows": 7, "notes": {}, "split": None}}
+    )
     return tmp_path / "set"
 
 
@@ -92,6 +94,7 @@ def test_figures_are_those_of_the_data(folder: Path) -> None:
     for words in (
         "Groups 30",
         "Images 60",
+        "summary rows 7 digest",
         "overall 30 300 0.311 0.464",  # pairs: (20 + 2 + 6) / 90; without ties (20 + 6) / 56
         "glide 30 50.0 %",
         "real mean rating 4.50 of 2 1 1 NA",
