@@ -25,7 +25,7 @@ from rewardkit.data.convert_errors import (
     write_errors,
 )
 from rewardkit.data.convert_unit import REPORT_FILE, BadGroup, UnitReport, UnitSettings
-from rewardkit.data.convert_work import clean, gathered, locked, note_gathered, take_up, work_folder
+from rewardkit.data.convert_work import FAILED_FILE, clean, gathered, locked, note_gathered, take_up, work_folder
 from rewardkit.data.formats import find_format, looks_like
 from rewardkit.data.formats.fields import source_folder
 from rewardkit.data.formats.format import BadRow, Format, ReadLog, TooManyBadRows
@@ -298,6 +298,7 @@ def _judge(
 
 def _forget_bad(settings: UnitSettings, units: range) -> None:
     """Removes finished units with bad groups: their images may have been mended by the next attempt."""
+    (settings.work / FAILED_FILE).touch()
     for unit in units:
         folder = settings.folder(unit)
         if folder.is_dir() and UnitReport.load(folder / REPORT_FILE).bad_groups:

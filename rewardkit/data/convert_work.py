@@ -18,6 +18,9 @@ from rewardkit.errors import UserError
 
 PLAN_FILE = "plan.json"
 GATHERED_FILE = "gathered.json"
+LOCK_FILE = "lock"
+FAILED_FILE = "failed"
+"""Stands where an attempt ended since too much was bad: what it did is of use to the same conversion only."""
 
 
 def work_folder(out: Path) -> Path:
@@ -34,7 +37,7 @@ def locked(work: Path) -> Iterator[None]:
     """
     try:
         work.mkdir(parents=True, exist_ok=True)
-        file = open(work / "lock", "w")  # noqa: SIM115  (closed below, which ends the lock)
+        file = open(work / LOCK_FILE, "w")  # noqa: SIM115  (closed below, which ends the lock)
     except OSError as error:
         raise UserError(f"{work} cannot be written: {error.strerror or error}") from error
     try:
@@ -51,17 +54,26 @@ def take_up(work: Path, plan: Mapping[str, Any]) -> bool:
     """Whether an earlier attempt at the same conversion lies here; notes the plan where none does.
 
     Raises:
-        UserError: It was another conversion, with the differences.
+        UserError: Another conversion was interrupted here, with the differences. (One that failed makes room.)
     """
     file = work / PLAN_FILE
     now = json.loads(json.dumps(plan))
     if not file.exists():
         write_json(file, now)
         return False
+    failed = (work / FAILED_FILE).exists()
     then = json.loads(file.read_text(encoding="utf-8"))
     changed = [
         f"{key} ({then.get(key)} then, {now.get(key)} now)" for key in {**then, **now} if then.get(key) != now.get(key)
     ]
+    if changed and failed:
+        for entry in work.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK_FILE:
+                entry.unlink()
+        write_json(file, now)
+        return False
     if changed:
         raise UserError(
             f"an unfinished conversion lies in {work}, and differs in {', '.join(changed)}. Give the same options to "
@@ -100,6 +112,7 @@ def note_gathered(work: Path, groups: int, log: ReadLog) -> None:
 
 def clean(work: Path) -> None:
     """Removes what an attempt that was killed left half-written."""
+    (work / FAILED_FILE).unlink(missing_ok=True)
     for half in (work / "units").glob(".*"):
         shutil.rmtree(half, ignore_errors=True)
 

@@ -210,6 +210,14 @@ def test_other_options_do_not_go_on_with_an_unfinished_conversion(source, tmp_pa
     assert convert("jsonl", source, tmp_path / "out", shard_groups=3, workers=2, max_bad_fraction=0.2).taken_up == 3
 
 
+def test_a_conversion_that_failed_makes_room_for_another(source, tmp_path):
+    for n in range(12):
+        (source / f"{n}a.jpg").unlink()
+    with pytest.raises(DataError):
+        convert("jsonl", source, tmp_path / "out")
+    assert convert("jsonl", source, tmp_path / "out", shard_groups=4, max_bad_fraction=0.5, workers=1).written == 18
+
+
 def test_a_source_that_has_changed_is_read_again(source, tmp_path):
     interrupted(source, tmp_path / "out", 10)
     lines = (source / "prefs.jsonl").read_text().splitlines()
