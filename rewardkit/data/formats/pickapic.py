@@ -24,7 +24,8 @@ from rewardkit.config.options import option
 from rewardkit.data.formats.fields import as_number, different, nearest, number, optional_text, source_folder, text
 from rewardkit.data.formats.format import ReadLog, Row, say_each
 from rewardkit.data.formats.image_cells import image_cell
-from rewardkit.data.formats.rows import check_columns, columns_of, read_rows, table_files
+from rewardkit.data.formats.image_columns import rows_with_images
+from rewardkit.data.formats.rows import check_columns, columns_of, table_files
 from rewardkit.data.formats.statements import Choice, Said, Statement
 from rewardkit.errors import UserError
 
@@ -32,7 +33,7 @@ SPLITS = ("train", "validation", "test", "validation_unique", "test_unique")
 NEEDED = ("caption", "label_0", "label_1")
 IMAGES = ("jpg_0", "jpg_1")
 READ = (
-    *NEEDED, *IMAGES, "image_0_uid", "image_1_uid", "model_0", "model_1", "user_id", "are_different", "has_label",
+    *NEEDED, "image_0_uid", "image_1_uid", "model_0", "model_1", "user_id", "are_different", "has_label",
     "num_example_per_prompt",
 )  # fmt: skip
 PRESENT = ("image_0_url", "image_1_url", "ranking_id", "best_image_uid", "created_at", "__index_level_0__")
@@ -79,7 +80,8 @@ class PickaPicFormat:
         for number_of_file, (split, file) in enumerate(files):
             _check(file, log if number_of_file == 0 else ReadLog())
             reader.group = split if len({split for split, _ in files}) > 1 else None
-            rows = read_rows(file, log, columns=READ, name=file.relative_to(source_folder(src)).as_posix())
+            name = file.relative_to(source_folder(src)).as_posix()
+            rows = rows_with_images(file, log, columns=READ, images=IMAGES, name=name)
             yield from say_each(rows, log, reader.say)
 
 
@@ -123,7 +125,7 @@ def _check(file: Path, log: ReadLog) -> None:
     found = columns_of(file)
     if not found:
         return  # Reading says why.
-    check_columns(found, file, log, needed=NEEDED, known=(*READ, *PRESENT))
+    check_columns(found, file, log, needed=NEEDED, known=(*READ, *IMAGES, *PRESENT))
     missing = [name for name in IMAGES if name not in found]
     if missing and any(f"image_{side}_url" in found for side in (0, 1)):
         raise UserError(
