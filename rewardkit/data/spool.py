@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.group import from_json, to_json
@@ -21,8 +21,20 @@ from rewardkit.errors import DataError, UserError
 RECENT = 100_000
 """Groups whose numbers are remembered in memory; rows of a group mostly stand near each other."""
 
+RECENT_CHARACTERS = 1 << 25
+"""Characters of the prompts of these groups together, at most."""
+
+WAITING_CHARACTERS = 1 << 24
+"""Characters of the statements that are written together; those of one group among them become one row."""
+
 _KINDS: dict[str, type[Statement]] = {"said": Statement, "choice": Choice, "rating": Rating, "order": Order}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+
+_Names: TypeAlias = tuple[str] | tuple[str | None, str]
+_Known: TypeAlias = tuple[int | None, str | None]
+"""A group's number, None where it is of another part, and its id."""
+
+_ENCODER = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,10 @@ class Spool:
     def __init__(self, folder: Path, part: tuple[int, int] | None = None) -> None:
         self.folder = folder
         self._part = part
-        self._known: dict[bytes, tuple[int, str | None]] = {}
+        self._known: dict[_Names, _Known] = {}
+        self._known_characters = 0
+        self._waiting: dict[int, list[str]] = {}
+        self._waiting_characters = 0
         self._count = 0
         self._end = 0
         self._bytes: Any = None
@@ -112,19 +127,30 @@ class Spool:
         Raises:
             ValueError: It does not go with what was said before: an id of another group, another image of one name.
         """
-        key = _key(said)
-        if self._part is not None and int.from_bytes(key[:8], "little") % self._part[1] != self._part[0]:
+        number = self._number(said)
+        if number is None:
             return False
-        number = self._number(key, said)
         if isinstance(said, Statement) and said.data:
             for name, data in zip(said.images, said.data, strict=True):
                 if data is not None:
                     self._add_bytes(number, name, data)
-        self._base.execute("INSERT INTO said VALUES (?, ?)", (number, _payload(said)))
+        # As text: objects that stay for long cost the garbage collector more than writing them.
+        payload = _ENCODER.encode(_packed(said))
+        self._waiting.setdefault(number, []).append(payload)
+        self._waiting_characters += len(payload)
+        if self._waiting_characters >= WAITING_CHARACTERS:
+            self._flush()
         return True
+
+    def _flush(self) -> None:
+        rows = ((number, f"[{','.join(packed)}]") for number, packed in self._waiting.items())
+        self._base.executemany("INSERT INTO said VALUES (?, ?)", rows)
+        self._waiting.clear()
+        self._waiting_characters = 0
 
     def finish(self) -> int:
         """Ends adding; the number of groups."""
+        self._flush()
         self._base.execute("CREATE INDEX said_by_group ON said (number)")
         self._base.execute("COMMIT")
         self._bytes.close()
@@ -143,7 +169,7 @@ class Spool:
                 (start, stop),
             ):
                 rows = self._base.execute("SELECT payload FROM said WHERE number = ? ORDER BY rowid", (number,))
-                said = [_said(payload, prompt, name, id) for (payload,) in rows]
+                said = [_said(packed, prompt, name, id) for (payload,) in rows for packed in json.loads(payload)]
                 stored = self._base.execute("SELECT name, offset, length FROM bytes WHERE number = ?", (number,))
                 places = {image: ImagePlace(image, "", offset, length) for image, offset, length in stored}
                 yield Gathered(number, prompt, name, id, said, places)
@@ -159,36 +185,46 @@ class Spool:
         data: bytes = self._bytes.read(place.length)
         return data
 
-    def _number(self, key: bytes, said: Said) -> int:
-        """The group's number; a new one for a new group."""
-        known = self._known.get(key)
-        if known is None:
-            known = self._base.execute("SELECT number, id FROM groups WHERE key = ?", (key,)).fetchone()
+    def _number(self, said: Said) -> int | None:
+        """The group's number, a new one for a new group; None for a group of another part."""
+        names = _names(said)
+        known = self._known.get(names)
+        if known is None or isinstance(said, WholeRecord):
+            known = self._find(names, said)
+            if len(self._known) >= RECENT or self._known_characters >= RECENT_CHARACTERS:
+                self._known.clear()
+                self._known_characters = 0
+            self._known_characters += len(names[-1])
+        elif known[0] is None or said.id is None or said.id == known[1]:
+            return known[0]
+        if isinstance(said, Statement) and known[0] is not None and said.id not in (None, known[1]):
+            known = self._late_id(known[0], known[1], said)
+        self._known[names] = known
+        return known[0]
+
+    def _find(self, names: _Names, said: Said) -> _Known:
+        """Looks a group up, or enters it."""
+        key = hashlib.blake2b(json.dumps(names).encode(), digest_size=16).digest()
+        if self._part is not None and int.from_bytes(key[:8], "little") % self._part[1] != self._part[0]:
+            return (None, None)
+        known: _Known | None = self._base.execute("SELECT number, id FROM groups WHERE key = ?", (key,)).fetchone()
         if isinstance(said, WholeRecord):
             if known is not None:
                 raise ValueError(
                     f"a group with the id {said.record.id!r} stands already in this source; ids must differ"
                 )
-            known = self._new(key, said.record.id, said, "", None)
-        elif known is None:
-            known = self._new(key, said.id, said, said.prompt, said.group)
-        elif said.id is not None and said.id != known[1]:
-            known = self._late_id(known, said)
-        if len(self._known) >= RECENT:
-            self._known.clear()
-        self._known[key] = known
-        return known[0]
+            return self._new(key, said.record.id, said, "", None)
+        return known or self._new(key, said.id, said, said.prompt, said.group)
 
-    def _new(self, key: bytes, id: str | None, said: Said, prompt: str, name: str | None) -> tuple[int, str | None]:
+    def _new(self, key: bytes, id: str | None, said: Said, prompt: str, name: str | None) -> _Known:
         if id is not None:
             self._take_id(id, said)
         self._base.execute("INSERT INTO groups VALUES (?, ?, ?, ?, ?)", (self._count, key, prompt, name, id))
         self._count += 1
         return self._count - 1, id
 
-    def _late_id(self, known: tuple[int, str | None], said: Statement) -> tuple[int, str | None]:
+    def _late_id(self, number: int, id: str | None, said: Statement) -> _Known:
         """Gives a group the id that only a later row of it has."""
-        number, id = known
         assert said.id is not None
         if id is not None:
             raise ValueError(
@@ -220,28 +256,28 @@ class Spool:
         self._end += len(data)
 
 
-def _key(said: Said) -> bytes:
-    """What makes two statements one group."""
-    names = ["record", said.record.id] if isinstance(said, WholeRecord) else [said.group, said.prompt]
-    return hashlib.blake2b(json.dumps(names).encode(), digest_size=16).digest()
+def _names(said: Said) -> _Names:
+    """What makes two statements one group; a whole record has its id alone."""
+    return (said.record.id,) if isinstance(said, WholeRecord) else (said.group, said.prompt)
 
 
-def _payload(said: Said) -> str:
+def _packed(said: Said) -> list[Any]:
+    """A statement as JSON takes it, without what its group says already."""
     if isinstance(said, WholeRecord):
-        return json.dumps(["record", said.file, said.line, said.folder, to_json(said.record)])
-    shared: list[Any] = [_NAMES[type(said)], said.file, said.line, said.folder, said.images, said.generators]
-    shared += [said.dimension, said.by, dict(said.tags), dict(said.slots)]
+        return ["record", said.file, said.line, said.folder, to_json(said.record)]
+    packed = [_NAMES[type(said)], said.file, said.line, said.folder, said.images, said.generators, said.dimension]
+    packed += (said.by, dict(said.tags), dict(said.slots))
     if isinstance(said, Choice):
-        shared += [said.votes, said.weight]
+        packed += (said.votes, said.weight)
     elif isinstance(said, Rating):
-        shared += [said.value, said.rationale]
+        packed += (said.value, said.rationale)
     elif isinstance(said, Order):
-        shared += [said.ranks]
-    return json.dumps(shared)
+        packed.append(said.ranks)
+    return packed
 
 
-def _said(payload: str, prompt: str, name: str | None, id: str | None) -> Said:
-    kind, file, line, folder, *rest = json.loads(payload)
+def _said(packed: list[Any], prompt: str, name: str | None, id: str | None) -> Said:
+    kind, file, line, folder, *rest = packed
     if kind == "record":
         return WholeRecord(line=line, record=from_json(rest[0]), file=file, folder=folder)
     images, generators, dimension, by, tags, slots, *what = rest

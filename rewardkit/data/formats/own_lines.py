@@ -7,9 +7,10 @@ nothing is guessed, and a name that is not known is a mistake, since a misspelt 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
 from rewardkit.data.formats.fields import different, image_path, nearest
 from rewardkit.data.formats.format import Row
@@ -26,8 +27,10 @@ from rewardkit.data.group import (
     from_record,
 )
 
+Kind: TypeAlias = Literal["comparison", "rating", "ranking", "record"]
+
 COMMON = ("prompt", RAW_PROMPT, "id", "dimension", "rater", "by", "group", "tags")
-KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+KINDS: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "comparison": (("better", "votes"), (*COMMON, "images", "generators", "weight")),
     "rating": (("rating",), (*COMMON, "image", "generator", "rationale")),
     "ranking": (("ranks",), (*COMMON, "images", "generators")),
@@ -37,15 +40,21 @@ KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 RECORD_PARTS = {"candidates": Candidate, "comparisons": Comparison, "rankings": Ranking, "answers": Answer}
 
-_TOLD_BY = {name: kind for kind, (telling, _) in KINDS.items() for name in telling}
-_KNOWN = {kind: frozenset((*telling, *others)) for kind, (telling, others) in KINDS.items()}
-EVERY_FIELD = tuple(sorted(set().union(*_KNOWN.values())))
+EVERY_FIELD = tuple(sorted({name for telling, others in KINDS.values() for name in (*telling, *others)}))
+
+_TOLD_BY: Mapping[str, Kind] = {name: kind for kind, (telling, _) in KINDS.items() for name in telling}
+
+_TEXT = frozenset({str})
+_TEXT_OR_NONE = frozenset({str, type(None)})
 
 
 def is_own(names: Sequence[str]) -> bool:
     """Whether a record with these fields is one of rewardkit's own."""
-    kinds = {_TOLD_BY[name] for name in names if name in _TOLD_BY}
-    return len(kinds) == 1 and _KNOWN[kinds.pop()].issuperset(names)
+    try:
+        _kind(tuple(names))
+    except ValueError:
+        return False
+    return True
 
 
 def say_record(row: Row, *, cells: bool = False) -> list[Said]:
@@ -59,11 +68,7 @@ def say_record(row: Row, *, cells: bool = False) -> list[Said]:
         ValueError: What is wrong with it.
     """
     record = row.values
-    kind = _kind(record)
-    if not record.keys() <= _KNOWN[kind]:
-        _check_names(
-            record, KINDS[kind][0] + KINDS[kind][1], "a group record" if kind == "record" else f"a {kind} line"
-        )
+    kind = _kind(tuple(record))
     if kind == "record":
         return [_whole_record(record, row)]
     names, data = _images(record, kind, cells)
@@ -110,21 +115,24 @@ def _whole_record(record: dict[str, Any], row: Row) -> WholeRecord:
     return WholeRecord(line=row.line, record=group, file=row.file)
 
 
-def _check_names(record: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for name in record:
+def _check_names(names: Iterable[str], known: Sequence[str], where: str) -> None:
+    for name in names:
         if name not in known:
             raise ValueError(f"{name!r} is not a field of {where}. {nearest(name, known)}")
 
 
-def _kind(record: Mapping[str, Any]) -> Literal["comparison", "rating", "ranking", "record"]:
-    found: list[Any] = list(dict.fromkeys(_TOLD_BY[name] for name in record if name in _TOLD_BY))
+@lru_cache(maxsize=1024)  # the records of a file mostly have the same fields
+def _kind(names: tuple[str, ...]) -> Kind:
+    """The kind of a record with these fields, all of which it may have."""
+    found = sorted({_TOLD_BY[name] for name in names if name in _TOLD_BY})
     if len(found) == 1:
-        return found[0]  # type: ignore[no-any-return]
+        kind = found[0]
+        where = "a group record" if kind == "record" else f"a {kind} line"
+        _check_names(names, (*KINDS[kind][0], *KINDS[kind][1]), where)
+        return kind
     if found:
-        raise ValueError(
-            f"one line says one thing, this one is at once a {' and a '.join(sorted(found))}; write two lines"
-        )
-    strange = [f"{name!r}: {nearest(name, EVERY_FIELD)}" for name in record if name not in EVERY_FIELD]
+        raise ValueError(f"one line says one thing, this one is at once a {' and a '.join(found)}; write two lines")
+    strange = [f"{name!r}: {nearest(name, EVERY_FIELD)}" for name in names if name not in EVERY_FIELD]
     raise ValueError(
         "the line says nothing about its images: it needs 'better' or 'votes' (two images), 'rating' (one image), "
         "'ranks' (several images) or 'candidates' (a group record)" + ("; " + "; ".join(strange) if strange else "")
@@ -143,7 +151,7 @@ def _images(record: Mapping[str, Any], kind: str, cells: bool) -> tuple[tuple[st
         return tuple(name for name, _ in found), tuple(data for _, data in found)
     if kind == "rating":
         return (image_path(_text(record, field), field),), ()
-    if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
+    if not isinstance(items, list) or not items or not _TEXT.issuperset(map(type, items)):
         raise ValueError(f'{field} is {value!r}; it must be a list like ["a.jpg", "b.jpg"]')
     return tuple([image_path(item, field) for item in items]), ()
 
@@ -176,7 +184,7 @@ def _generators(record: Mapping[str, Any], count: int) -> tuple[str | None, ...]
     if "generators" not in record:
         return ()
     value = record["generators"]
-    if not isinstance(value, list) or not all(item is None or isinstance(item, str) for item in value):
+    if not isinstance(value, list) or not _TEXT_OR_NONE.issuperset(map(type, value)):
         raise ValueError(
             f'generators is {value!r}; it must be a list of names (or null), one per image: ["sdxl", null]'
         )

@@ -140,7 +140,9 @@ def _is_text(*values: Any) -> bool:
     """Whether no text in the values (or in lists and objects below) holds a lone surrogate, as bad bytes leave one."""
     for value in values:
         if isinstance(value, str):
-            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
                 return False
         elif isinstance(value, dict):
             if not _is_text(*value, *value.values()):
@@ -151,6 +153,7 @@ def _is_text(*values: Any) -> bool:
 
 
 def _jsonl_rows(file: Path, name: str, log: ReadLog) -> Iterator[Row]:
+    decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_double)
     with file.open("rb") as lines:
         number = 0
         while raw := lines.readline(MAX_LINE):
@@ -164,11 +167,16 @@ def _jsonl_rows(file: Path, name: str, log: ReadLog) -> Iterator[Row]:
                 continue
             log.rows += 1
             try:
-                record = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_double)
+                record, end = decoder.raw_decode(text)
+                if end < len(text):
+                    raise ValueError(f"something follows behind its value, at character {end + 1}")
             except (ValueError, RecursionError) as error:
                 log.leave_out(name, number, f"not a line of JSON: {error}")
                 continue
-            yield from _object(record, name, number, log)
+            if type(record) is dict and b"\\u" not in raw and raw.isascii():
+                yield Row(name, number, record)  # it cannot hold what _object looks for
+            else:
+                yield from _object(record, name, number, log)
 
 
 def _no_constant(name: str) -> float:
@@ -210,9 +218,7 @@ def _csv_rows(file: Path, name: str, log: ReadLog, separator: str) -> Iterator[R
                 continue
             log.rows += 1
             if len(cells) != len(header):
-                reason = (
-                    f"the row has {len(cells)} cells, the header has {len(header)}; a comma in a text needs quotes"
-                )
+                reason = f"the row has {len(cells)} cells, the header has {len(header)}; a comma in a text needs quotes"
                 log.leave_out(name, begins, reason)
             elif not _is_text(*cells):
                 log.leave_out(name, begins, NOT_UTF8)
