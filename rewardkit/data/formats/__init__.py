@@ -17,6 +17,7 @@ from rewardkit.data.formats.hpdv3 import Hpdv3Format
 from rewardkit.data.formats.imagereward import ImageRewardFormat
 from rewardkit.data.formats.jsonl import JsonlFormat
 from rewardkit.data.formats.mps import MpsFormat
+from rewardkit.data.formats.parquet import ParquetFormat
 from rewardkit.data.formats.pickapic import PickaPicFormat
 from rewardkit.data.formats.richhf import RichHfFormat
 from rewardkit.data.formats.videoalign import VideoAlignFormat
@@ -28,6 +29,7 @@ FORMATS: Mapping[str, Format] = {
     for format in (
         JsonlFormat(),
         CsvFormat(),
+        ParquetFormat(),
         Hpdv2Format(),
         Hpdv3Format(),
         Hpdv1Format(),

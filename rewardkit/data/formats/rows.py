@@ -26,6 +26,9 @@ MAX_CELL = 1 << 20
 MAX_LINE = 1 << 26
 """Bytes of the longest line that is read; a longer one is no record of a group."""
 
+ARROW_FILE = b"ARROW1"
+"""How an arrow file begins; an arrow stream begins otherwise."""
+
 ROWS_AT_ONCE = 64
 """Rows of a parquet file in memory at a time; with two images each, some tens of megabytes."""
 
@@ -245,11 +248,24 @@ def _arrow_schema(file: Path) -> Any:
     if file.suffix == ".parquet":
         return pq.ParquetFile(file).schema_arrow
     with pa.OSFile(str(file)) as stream:
-        return pa.ipc.open_stream(stream).schema
+        return _open_arrow(stream)[0]
+
+
+def _open_arrow(stream: Any) -> tuple[Any, Iterator[Any]]:
+    """Schema and record batches of an arrow stream, as ``datasets`` writes it, or of an arrow file."""
+    import pyarrow as pa
+
+    begins = stream.read(len(ARROW_FILE))
+    stream.seek(0)
+    if begins != ARROW_FILE:
+        reader = pa.ipc.open_stream(stream)
+        return reader.schema, iter(reader)
+    table = pa.ipc.open_file(stream)
+    return table.schema, (table.get_batch(n) for n in range(table.num_record_batches))
 
 
 def _arrow_rows(file: Path, name: str, log: ReadLog, columns: Sequence[str] | None) -> Iterator[Row]:
-    """Rows of a parquet file, or of an arrow stream as ``datasets`` writes them."""
+    """Rows of a parquet or arrow file."""
     import pyarrow as pa
 
     line = 0
@@ -276,7 +292,7 @@ def _arrow_batches(file: Path, columns: Sequence[str] | None) -> Iterator[Any]:
             yield from table.iter_batches(batch_size=ROWS_AT_ONCE, columns=present)
         return
     with pa.OSFile(str(file)) as stream:
-        for batch in pa.ipc.open_stream(stream):
+        for batch in _open_arrow(stream)[1]:
             present = [column for column in batch.schema.names if columns is None or column in columns]
             for start in range(0, len(batch), ROWS_AT_ONCE):
                 yield batch.select(present).slice(start, ROWS_AT_ONCE)
