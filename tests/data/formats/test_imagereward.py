@@ -109,6 +109,13 @@ def test_the_table_of_the_hub(tmp_path: Path, name: str) -> None:
     assert hen.tags == {"classification": "Animals"} and hen.rankings[0].ranks == (1, 9)
 
 
+def test_two_prompt_ids_of_one_prompt_stay_apart(tmp_path: Path) -> None:
+    log = ReadLog()
+    found = groups(table(tmp_path, *ROWS, row("d", prompt_id="2"), row("e", 2, prompt_id="2")), log)
+    assert [(group.id, len(group.candidates)) for group in found] == [("001324-0093", 3), ("2", 2)]
+    assert not log.bad
+
+
 def test_images_in_the_table(tmp_path: Path) -> None:
     """As ``datasets`` stores the set: a column with the bytes."""
     rows = []
