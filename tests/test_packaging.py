@@ -47,7 +47,7 @@ def test_lightning_versions_that_steal_credentials_are_excluded() -> None:
 
 def test_dev_holds_all_that_the_tests_need() -> None:
     dev = requirements("dev")
-    assert {"deepspeed", "wandb", "peft", "pytest", "hypothesis", "scipy", "ruff", "mypy", "pre-commit"} <= set(dev)
+    assert {"deepspeed", "wandb", "peft", "pytest", "hypothesis", "ray", "ruff", "mypy", "pre-commit"} <= set(dev)
     assert "82" in dev["setuptools"].specifier and "65.5" not in dev["setuptools"].specifier  # builds the wheel here
 
 
