@@ -44,6 +44,9 @@ EVERY_FIELD = tuple(sorted({name for telling, others in KINDS.values() for name 
 
 _TOLD_BY: Mapping[str, Kind] = {name: kind for kind, (telling, _) in KINDS.items() for name in telling}
 
+MOST_VOTES = 2.0**53
+"""Votes on two images, at most; sums of more are not exact, and at last not finite."""
+
 _TEXT = frozenset({str})
 _TEXT_OR_NONE = frozenset({str, type(None)})
 
@@ -112,6 +115,15 @@ def _whole_record(record: dict[str, Any], row: Row) -> WholeRecord:
     except RecordError as error:
         raise ValueError(str(error)) from None
     different(tuple(image_path(candidate.file, "file") for candidate in group.candidates), "candidates")
+    _tags(group.tags)
+    named = [("generator", c.generator) for c in group.candidates] + [("rationale", a.rationale) for a in group.answers]
+    for name, value in named:
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r}; it must be text in quotes")
+    if not all(name.strip() for name in group.dimensions):
+        raise ValueError("a dimension is empty")
+    for comparison in group.comparisons:
+        check_votes(comparison.votes)
     return WholeRecord(line=row.line, record=group, file=row.file)
 
 
@@ -225,9 +237,21 @@ def _votes(record: Mapping[str, Any]) -> tuple[float, float, float]:
     if not isinstance(value, list) or len(value) != 3:
         raise ValueError(f"votes is {value!r}; it must be [for the first, for a tie, for the second]")
     first, tie, second = (_number(item, "a vote") for item in value)
-    if min(first, tie, second) < 0 or first + tie + second <= 0:
-        raise ValueError(f"votes is {value!r}; none may be negative and at least one must be positive")
-    return (first, tie, second)
+    return check_votes((first, tie, second))
+
+
+def check_votes(votes: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Votes for the first image, for a tie and for the second, as they are.
+
+    Raises:
+        ValueError: They cannot be votes.
+    """
+    if min(votes) < 0 or not 0 < sum(votes) <= MOST_VOTES:
+        raise ValueError(
+            f"votes are {votes[0]:g}, {votes[1]:g}, {votes[2]:g}; none may be negative, at least one must be positive, "
+            f"and together they may be {MOST_VOTES:.0g} at most"
+        )
+    return votes
 
 
 def _ranks(value: Any, count: int) -> tuple[float | None, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from rewardkit.data.formats.fields import different, nearest, number, optional_text, text
 from rewardkit.data.formats.format import Row
 from rewardkit.data.formats.image_cells import image_cell
+from rewardkit.data.formats.own_lines import check_votes
 from rewardkit.data.formats.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said
 from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.errors import UserError
@@ -152,6 +153,4 @@ def _votes(values: Mapping[str, Any]) -> tuple[float, float, float]:
         raise ValueError("votes are several people's, so the row cannot have a rater; leave rater empty")
     first, second = number(values, "votes_a"), number(values, "votes_b")
     tie = number(values, "votes_tie") if "votes_tie" in values else 0.0
-    if min(first, tie, second) < 0 or first + tie + second <= 0:
-        raise ValueError(f"votes are {first:g}, {tie:g}, {second:g}; none may be negative, one must be positive")
-    return (first, tie, second)
+    return check_votes((first, tie, second))
