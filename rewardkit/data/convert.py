@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +18,25 @@ from rewardkit.data.convert_engines import do_units
 from rewardkit.data.convert_errors import (
     ERRORS_FILE,
     HOPELESS,
+    error_lines,
     judge_groups,
     read_errors,
     too_many_bad_groups,
-    write_errors,
 )
+from rewardkit.data.convert_gather import Progress, gather_source
+from rewardkit.data.convert_result import put_together, shards_of
 from rewardkit.data.convert_unit import REPORT_FILE, BadGroup, UnitReport, UnitSettings
-from rewardkit.data.convert_work import FAILED_FILE, clean, gathered, locked, note_gathered, take_up, work_folder
-from rewardkit.data.formats import find_format, looks_like
+from rewardkit.data.convert_work import FAILED_FILE, FINISHED_FILE, clean, locked, take_up, work_folder
+from rewardkit.data.formats import find_format
 from rewardkit.data.formats.fields import source_folder
-from rewardkit.data.formats.format import BadRow, Format, ReadLog, TooManyBadRows
-from rewardkit.data.grouping import gather
+from rewardkit.data.formats.format import BadRow, ReadLog
 from rewardkit.data.index import ShardIndex
-from rewardkit.data.index_build import Part, write_index
-from rewardkit.data.index_rows import IndexRows
-from rewardkit.data.merge import link_or_copy
-from rewardkit.data.source_folder import refused_entries
 from rewardkit.data.source_images import JPEG_QUALITY
-from rewardkit.data.spool import Spool
-from rewardkit.errors import DataError, RewardkitError, UserError
+from rewardkit.errors import DataError, UserError
 
-__all__ = ["ERRORS_FILE", "Converted", "convert"]
+__all__ = ["ERRORS_FILE", "Converted", "Progress", "convert"]
 
 COUNTS = ("rows", "read", "written", "candidates", "bytes", "shards")
-FINISHED = "finished"
-"""A file in the work folder that says that the result may be in its place."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage (``rows`` or ``groups``), how many are done, and how many there are where that is known."""
 
 
 @dataclass(slots=True)
@@ -161,7 +151,7 @@ def convert(
         plan |= {key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format")}
         take_up(settings.work, plan)
         clean(settings.work)
-        groups, log = _gathered(reader, src, asked, settings.work, part, max_bad_fraction, progress)
+        groups, log = gather_source(reader, src, asked, settings.work, part, max_bad_fraction, progress)
         done = Converted(rows=log.rows, bad_rows=list(log.bad), notes=Counter(log.notes))
         reports = _do_all(settings, groups, done, out, workers=workers, engine=engine, progress=progress)
         _add_up(done, reports)
@@ -169,7 +159,11 @@ def convert(
         made = {"action": "convert", "format": format, "src": str(src), "options": asdict(asked), "max_side": max_side}
         files = {file: size for file, (size, _) in sorted(log.files.items())}
         made |= {"quality": quality if max_side else None, "part": part and f"{part[0] + 1}/{part[1]}", "files": files}
-        _assemble(settings, len(reports), out, done, made)
+        shards = shards_of(settings, len(reports))
+        done.shards = len(shards)
+        errors = error_lines(done.bad_rows, done.bad)
+        put_together(settings, shards, out, errors, {**made, "summary": done.summary()})
+        ShardIndex.open(out)
     return done
 
 
@@ -179,7 +173,7 @@ def _finished(out: Path, work: Path) -> Converted:
     Raises:
         UserError: ``out`` is no such result.
     """
-    if not (work / FINISHED).exists():
+    if not (work / FINISHED_FILE).exists():
         raise UserError(f"out={out} exists already; choose another folder, or remove it first")
     with locked(work):
         summary = dict(ShardIndex.open(out).made["summary"])
@@ -190,62 +184,6 @@ def _finished(out: Path, work: Path) -> Converted:
         )
         shutil.rmtree(work, ignore_errors=True)
     return done
-
-
-def _gathered(
-    reader: Format,
-    src: Path,
-    options: Any,
-    work: Path,
-    part: tuple[int, int] | None,
-    max_bad_fraction: float,
-    progress: Progress,
-) -> tuple[int, ReadLog]:
-    """Number of groups in the spool, and what reading counted; reads the source where that is not done."""
-    known = gathered(work, source_folder(src))
-    if known is not None:
-        return known
-    shutil.rmtree(work / "units", ignore_errors=True)  # of a source that has changed since
-    (work / "spool.sqlite").unlink(missing_ok=True)  # perhaps half-written
-    log = ReadLog(max_bad_fraction)
-    try:
-        with Spool(work, part) as spool:
-            said = _counting(reader.read(src, options, log), log, progress)
-            groups = gather(said, spool, log)
-        for archive, entry, reason in refused_entries(source_folder(src)):
-            log.notes[f"entry {entry!r} of {archive} is never read: {reason}"] += 1
-        log.judge()
-        if not groups:
-            where = f"part {part[0] + 1} of {part[1]} of " if part else ""
-            raise DataError(f"{where}the source {src} holds no groups")
-    except BaseException as error:
-        shutil.rmtree(work, ignore_errors=True)
-        if isinstance(error, UserError | DataError):
-            raise _with_hint(error, reader, src, work) from None
-        raise
-    note_gathered(work, groups, log)
-    return groups, log
-
-
-def _counting(said: Any, log: ReadLog, progress: Progress) -> Any:
-    for number, statement in enumerate(said):
-        if number % 1000 == 0:
-            progress("rows", log.rows, None)
-        yield statement
-    progress("rows", log.rows, log.rows)
-
-
-def _with_hint(error: RewardkitError, reader: Format, src: Path, work: Path) -> RewardkitError:
-    """The error, with what the source looks like where it is not what was said."""
-    message = str(error)
-    others = [] if reader.matches(src) else looks_like(src)
-    if others:
-        message += f"; {src} looks like format={' or format='.join(others)}, not like format={reader.name}"
-    if isinstance(error, TooManyBadRows):
-        out = work.with_name(work.name.removeprefix(".").removesuffix(".converting"))
-        listing = write_errors(out.with_name(f"{out.name}.{ERRORS_FILE}"), error.bad, [])
-        message = message.replace("\n", f" (all are listed in {listing}):\n", 1)
-    return UserError(message) if isinstance(error, UserError) else DataError(message)
 
 
 def _do_all(
@@ -303,39 +241,3 @@ def _forget_bad(settings: UnitSettings, units: range) -> None:
         folder = settings.folder(unit)
         if folder.is_dir() and UnitReport.load(folder / REPORT_FILE).bad_groups:
             shutil.rmtree(folder)
-
-
-def _assemble(settings: UnitSettings, units: int, out: Path, done: Converted, made: dict[str, Any]) -> None:
-    """The units' shards under their final names, with the index, as ``out``."""
-    result = settings.work / "result"
-    shutil.rmtree(result, ignore_errors=True)
-    try:
-        result.mkdir()
-        parts: list[Part] = []
-        for unit in range(units):
-            for shard in sorted(settings.folder(unit).glob("*.tar")):
-                name = f"{settings.name}-{len(parts):06d}.tar"
-                link_or_copy(shard, result / name)
-                parts.append(_renamed(shard.with_suffix(".npz"), name))
-        done.shards = len(parts)
-        if done.bad or done.bad_rows:
-            write_errors(result / ERRORS_FILE, done.bad_rows, done.bad)
-        write_index(result, parts, made={**made, "summary": done.summary()})
-        if out.exists():
-            out.rmdir()  # empty, as was checked
-        (settings.work / FINISHED).touch()
-        result.rename(out)
-    except OSError as error:
-        raise RewardkitError(
-            f"{error.filename or result}: {error.strerror or error}; the same command goes on"
-        ) from None
-    ShardIndex.open(out)
-    shutil.rmtree(settings.work, ignore_errors=True)
-
-
-def _renamed(rows: Path, name: str) -> Part:
-    def load() -> IndexRows:
-        found = IndexRows.load(rows)
-        return replace(found, shards=[{**shard, "name": name} for shard in found.shards])
-
-    return load

@@ -46,12 +46,15 @@ def too_many_bad_groups(
 
 
 def write_errors(file: Path, rows: Sequence[BadRow], groups: Sequence[BadGroup]) -> Path:
-    """One JSON line for each row and group that was left out; returns the file."""
-    records = [*(asdict(row) for row in rows), *(asdict(group) for group in groups)]
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    text = "".join(line + "\n" for line in lines)
-    file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    """Writes what ``error_lines`` says; returns the file."""
+    file.write_text(error_lines(rows, groups), encoding="utf-8", errors="backslashreplace")
     return file
+
+
+def error_lines(rows: Sequence[BadRow], groups: Sequence[BadGroup]) -> str:
+    """One JSON line for each row and group that was left out."""
+    records = [*(asdict(row) for row in rows), *(asdict(group) for group in groups)]
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def read_errors(file: Path) -> tuple[list[BadRow], list[BadGroup]]:

@@ -1,0 +1,90 @@
+"""The first stage of a conversion: the source's rows, gathered by group in the work folder."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rewardkit.data.convert_errors import ERRORS_FILE, write_errors
+from rewardkit.data.convert_work import gathered, note_gathered
+from rewardkit.data.formats import looks_like
+from rewardkit.data.formats.fields import source_folder
+from rewardkit.data.formats.format import Format, ReadLog, TooManyBadRows
+from rewardkit.data.formats.statements import Said
+from rewardkit.data.grouping import gather
+from rewardkit.data.source_folder import refused_entries
+from rewardkit.data.spool import Spool
+from rewardkit.errors import DataError, RewardkitError, UserError
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage (``rows`` or ``groups``), how many are done, and how many there are where that is known."""
+
+
+def gather_source(
+    reader: Format,
+    src: Path,
+    options: Any,
+    work: Path,
+    part: tuple[int, int] | None,
+    max_bad_fraction: float,
+    progress: Progress,
+) -> tuple[int, ReadLog]:
+    """Reads a source into the spool of the work folder, where an earlier attempt has not done so.
+
+    Returns:
+        Number of groups in the spool, and what reading counted.
+
+    Raises:
+        UserError: The source is not what the format reads; says what it looks like.
+        DataError: Too many rows are bad, or there is no group.
+        RewardkitError: The disk is full.
+    """
+    known = gathered(work, source_folder(src))
+    if known is not None:
+        return known
+    shutil.rmtree(work / "units", ignore_errors=True)  # of a source that has changed since
+    (work / "spool.sqlite").unlink(missing_ok=True)  # perhaps half-written
+    log = ReadLog(max_bad_fraction)
+    try:
+        with Spool(work, part) as spool:
+            said = _counting(reader.read(src, options, log), log, progress)
+            groups = gather(said, spool, log)
+        for archive, entry, reason in refused_entries(source_folder(src)):
+            log.notes[f"entry {entry!r} of {archive} is never read: {reason}"] += 1
+        log.judge()
+        if not groups:
+            where = f"part {part[0] + 1} of {part[1]} of " if part else ""
+            raise DataError(f"{where}the source {src} holds no groups")
+    except BaseException as error:
+        shutil.rmtree(work, ignore_errors=True)
+        if isinstance(error, UserError | DataError):
+            raise _with_hint(error, reader, src, work) from None
+        if isinstance(error, sqlite3.Error):
+            raise RewardkitError(f"{work} cannot be written: {error}") from None
+        raise
+    note_gathered(work, groups, log)
+    return groups, log
+
+
+def _counting(said: Iterable[Said], log: ReadLog, progress: Progress) -> Iterator[Said]:
+    for number, statement in enumerate(said):
+        if number % 1000 == 0:
+            progress("rows", log.rows, None)
+        yield statement
+    progress("rows", log.rows, log.rows)
+
+
+def _with_hint(error: RewardkitError, reader: Format, src: Path, work: Path) -> RewardkitError:
+    """The error, with what the source looks like where it is not what was said."""
+    message = str(error)
+    others = [] if reader.matches(src) else looks_like(src)
+    if others:
+        message += f"; {src} looks like format={' or format='.join(others)}, not like format={reader.name}"
+    if isinstance(error, TooManyBadRows):
+        out = work.with_name(work.name.removeprefix(".").removesuffix(".converting"))
+        listing = write_errors(out.with_name(f"{out.name}.{ERRORS_FILE}"), error.bad, [])
+        message = message.replace("\n", f" (all are listed in {listing}):\n", 1)
+    return UserError(message) if isinstance(error, UserError) else DataError(message)
