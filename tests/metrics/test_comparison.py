@@ -102,3 +102,16 @@ def test_tables_that_do_not_belong_together_are_refused(random_predictions: Make
 def test_in_words(value: float, low: float | None, high: float | None, more: dict[str, bool], words: str) -> None:
     gain = Difference("strict_micro", "accuracy", value, low, high, 0.5, 10, 5, **more)
     assert in_words("A", "B", gain) == words
+
+
+def test_the_interval_is_that_of_the_gain_of_each_comparison(random_predictions: Make) -> None:
+    from rewardkit.metrics.intervals import bootstrap_interval, ratio
+    from rewardkit.metrics.protocols import PROTOCOLS, credit, sums_of_groups
+
+    ours = random_predictions(30, seed=8)
+    theirs = noisier(ours, 9)
+    ((_, gain),) = compare(ours, theirs, ["strict_micro"], draws=300, seed=4)
+    left, right = judged_pairs(ours), judged_pairs(theirs)
+    rule = PROTOCOLS["strict_micro"]
+    _, sums = sums_of_groups(left, credit(left, rule) - credit(right, rule), macro=False)
+    assert (gain.low, gain.high) == pytest.approx(bootstrap_interval(sums, ratio, draws=300, seed=4))

@@ -52,6 +52,16 @@ def test_unnamed_unscored_and_never_compared_generators_have_no_place(prediction
     assert found.counts.comparisons == 8
 
 
+def test_a_generator_wins_nothing_against_itself(predictions_of: Make) -> None:
+    pair = (1.0, 0.0, 0.0)
+    table = predictions_of(
+        [([3.0, 3.0, 2.0, 1.0], [(0, 1, pair), (0, 2, pair), (2, 3, pair)])], generators=["A", "A", "B", "C"]
+    )
+    (found, *_) = apply("system", table)["overall"]
+    assert found.counts.comparisons == 2
+    assert found.sums[0].tolist() == [6.0, 2.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 0.0], "scores, images, wins of A, B, C"
+
+
 def test_one_generator_or_none_has_no_order(predictions_of: Make) -> None:
     for generators in (["A", "A"], []):
         table = predictions_of([([1.0, 0.0], [(0, 1, (1.0, 0.0, 0.0))])], generators=generators)

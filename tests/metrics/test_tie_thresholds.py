@@ -36,9 +36,9 @@ def with_ties(groups: int, seed: int, make: Make, *, size: int = 4) -> Predictio
 
 
 @pytest.mark.parametrize(("protocol", "macro"), TIED)
-@pytest.mark.parametrize("seed", range(3))
-def test_equals_brute_force(protocol: str, macro: bool, seed: int, predictions_of_ranks: Make) -> None:
-    pairs = judged_pairs(with_ties(12, seed, predictions_of_ranks))
+@pytest.mark.parametrize(("seed", "groups"), [(0, 12), (1, 12), (2, 12), (3, 90), (4, 90), (5, 90)])
+def test_equals_brute_force(protocol: str, macro: bool, seed: int, groups: int, predictions_of_ranks: Make) -> None:
+    pairs = judged_pairs(with_ties(groups, seed, predictions_of_ranks))
     delta = (pairs["score_first"] - pairs["score_second"]).to_numpy(float)
     candidates = PROBABILITY_GRID if protocol == "pickapic" else sorted({0.0, *np.abs(delta)})
     by_hand = [accuracy(pairs, protocol, threshold=eps, draws=0).value or 0.0 for eps in candidates]
@@ -116,3 +116,10 @@ def test_ties_of_pairs_without_a_score_are_counted(predictions_of: Make) -> None
 
 def test_what_was_tuned_is_plain() -> None:
     assert Tuned("pickapic", 0.1, 3, 2, 0.5).note == ""
+
+
+def test_the_best_is_the_best_by_however_little() -> None:
+    # 401 pairs: one more tie is met at the second threshold, and only there.
+    gaps = np.r_[np.full(1, 0.25), np.full(400, 0.5)]
+    tied, apart = np.r_[1.0, np.zeros(400)], np.r_[0.0, np.ones(400)]
+    assert best_threshold(gaps, tied, apart, [0.0, 0.25, 0.5]) == (0.25, pytest.approx(1.0))
