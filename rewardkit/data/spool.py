@@ -127,6 +127,8 @@ class Spool:
         Raises:
             ValueError: It does not go with what was said before: an id of another group, another image of one name.
         """
+        if isinstance(said, Statement) and len(said.data) > 1:
+            _check_data(said)
         number = self._number(said)
         if number is None:
             return False
@@ -173,7 +175,7 @@ class Spool:
                 stored = self._base.execute("SELECT name, offset, length FROM bytes WHERE number = ?", (number,))
                 places = {image: ImagePlace(image, "", offset, length) for image, offset, length in stored}
                 yield Gathered(number, prompt, name, id, said, places)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
             raise DataError(f"{self.folder / 'spool.sqlite'} is damaged: {error}; remove {self.folder}") from None
 
     def read(self, place: ImagePlace) -> bytes:
@@ -259,6 +261,14 @@ class Spool:
 def _names(said: Said) -> _Names:
     """What makes two statements one group; a whole record has its id alone."""
     return (said.record.id,) if isinstance(said, WholeRecord) else (said.group, said.prompt)
+
+
+def _check_data(said: Statement) -> None:
+    """Whether a statement alone has one image's bytes only under each name; its group is not made if it has not."""
+    data_of: dict[str, bytes | None] = {}
+    for name, data in zip(said.images, said.data, strict=True):
+        if data_of.setdefault(name, data) != data:
+            raise ValueError(f"the image {name!r} has other bytes the second time")
 
 
 def _packed(said: Said) -> list[Any]:
