@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 
-from rewardkit.commands.validate_display import WIDTH, matrix_table, print_legend, print_results
+from rewardkit.commands.validate_display import WIDTH, matrix_table, print_legend, print_results, print_sets
 from rewardkit.commands.validate_models import (
     TUNES_ON_ITSELF,
     Judge,
@@ -76,6 +76,7 @@ def run(arguments: list[str]) -> int:
     if len(judges) > 1 or len(judges[0].sets) > 1:
         console.print()
         console.print(matrix_table(results))
+        print_sets([*judges[0].sets], options.data.val, console)
     differences = _differences(judges, protocols, options.bootstrap, console)
     if options.out is not None:
         _write(Path(options.out), options, protocols, judges, results, differences, console)

@@ -115,7 +115,7 @@ def print_legend(console: Console) -> None:
 
 
 def matrix_table(models: Mapping[str, Mapping[str, Sequence[Row]]]) -> Table:
-    """Models x sets for every dimension and protocol; the best of each column in bold.
+    """Models x sets for every dimension and protocol, with the which-generator baseline; the best model in bold.
 
     Args:
         models: Label of each model to name of each set to its rows.
@@ -147,7 +147,19 @@ def matrix_table(models: Mapping[str, Mapping[str, Sequence[Row]]]) -> Table:
             ]
             first = m == 0
             table.add_row(Text(dimension if first else ""), Text(name if first else ""), Text(label), *cells)
+        known = [next((line[n] for line in lines if line[n]), None) for n in range(len(sets))]
+        baseline = [row["which_generator"] if row else None for row in known]
+        if any(value is not None for value in baseline):
+            cells = [Text("" if value is None else share(value), style="italic") for value in baseline]
+            table.add_row("", "", Text("(which generator)", style="italic"), *cells)
     return table
+
+
+def print_sets(names: Sequence[str], folders: Sequence[str], console: Console) -> None:
+    """Which folder each set is, where there are several."""
+    if len(folders) > 1 and len(names) == len(folders):
+        for name, folder in zip(names, folders, strict=True):
+            console.print(f"{name}: {folder}", highlight=False, soft_wrap=True)
 
 
 def _best(rows: Sequence[Row | None]) -> float | None:

@@ -62,6 +62,7 @@ def test_all_protocols_on_tables_of_two_models(
     assert "good/held_out beats poor/held_out by" in printed and "points, 95 % interval" in printed
     assert "scores tie where |p1 - p0| <=" in printed and "beta = 1/T" in printed
     assert "no label in these data: aesthetic" in printed
+    assert "(which generator)" in printed.split("Models and sets")[1]
     record = json.loads((out / "results.json").read_text(encoding="utf-8"))
     rows = record["models"][str(tables["good"])]["val"]
     assert {row["protocol"] for row in rows} == set(FAMILIES["all"])
@@ -183,6 +184,8 @@ def test_models_are_tuned_and_their_tables_validate_to_the_same(
     assert run("validate", f"model={tables}", f"data.tune={tunes}", *asked, f"out={again}") == 0
     one, two = (json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (first, again))
     assert list(one["models"].values()) == list(two["models"].values())
+    assert run("validate", f"model={bundles[0]}", f"data.val={val},{train}", "data.workers=0", "bootstrap=100") == 0
+    assert f"train_2: {train}" in capsys.readouterr().out
     assert [d["value"] for d in one["differences"]] == [d["value"] for d in two["differences"]]
 
 
