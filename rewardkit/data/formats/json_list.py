@@ -102,8 +102,9 @@ class _Buffer:
                 if self._ended or len(self._text) - self._at > MAX_RECORD or not self._more():
                     raise ValueError(str(error)) from None
                 continue
-            # A number at the window's end may go on in the next one.
-            if end == len(self._text) and not self._ended and self._more():
+            # A number at the window's end may go on in the next one: 1 | .5, 1.5e- | 7.
+            if len(self._text) - end < 3 and not self._ended:
+                self._more()
                 continue
             self._at = end
             return value
