@@ -21,9 +21,10 @@ from typing import Any
 from rewardkit.config.options import option
 from rewardkit.data.formats.fields import as_number, nearest, source_folder
 from rewardkit.data.formats.format import ReadLog, Row, say_each
+from rewardkit.data.formats.image_columns import rows_with_images
 from rewardkit.data.formats.own_lines import EVERY_FIELD, say_record
 from rewardkit.data.formats.own_table import say_row, table_kind
-from rewardkit.data.formats.rows import columns_of, read_rows, table_files
+from rewardkit.data.formats.rows import arrow_schema, columns_of, read_rows, table_files
 from rewardkit.data.formats.statements import Said
 from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.errors import UserError
@@ -75,13 +76,17 @@ class ParquetFormat:
             log.notes[f"the splits {', '.join(splits)} were read together; split={splits[0]} reads one"] += 1
         before = log.rows
         for file in files:
-            rows = read_rows(file, log, name=file.relative_to(source_folder(src)).as_posix())
+            name = file.relative_to(source_folder(src)).as_posix()
             found = _columns(file)
             if not found:
-                next(rows, None)  # says what is wrong with the file
+                next(read_rows(file, log, name=name), None)  # says what is wrong with the file
             if _holds_lists(found, file):
+                rows = read_rows(file, log, name=name)
                 yield from say_each(rows, log, lambda row: say_record(_as_line(row), cells=True))
             else:
+                images = _columns_of_bytes(file)
+                others = [column for column in found if column not in images]
+                rows = rows_with_images(file, log, columns=others, images=images, name=name)
                 yield from say_each(rows, log, partial(say_row, kind=table_kind(found, file)))
         if log.rows == before:
             raise UserError(f"{src} has no rows")
@@ -116,6 +121,14 @@ def _split(file: Path, src: Path) -> str:
 
 def _columns(file: Path) -> list[str]:
     return [name for name in columns_of(file) if not ROW_NUMBERS.fullmatch(name)]
+
+
+def _columns_of_bytes(file: Path) -> list[str]:
+    """The columns of a file that hold images themselves, and not only their paths."""
+    import pyarrow as pa
+
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_struct)
+    return [column.name for column in arrow_schema(file) if any(kind(column.type) for kind in kinds)]
 
 
 def _holds_lists(found: Sequence[str], file: Path) -> bool:

@@ -92,7 +92,7 @@ def columns_of(file: Path) -> list[str]:
         if file.is_dir():
             return columns_of(table_files(file)[0])
         if file.suffix in (".parquet", ".arrow"):
-            return list(_arrow_schema(file).names)
+            return list(arrow_schema(file).names)
         if file.suffix in (".csv", ".tsv"):
             with file.open(encoding="utf-8-sig", newline="", errors="replace") as text:
                 return next(csv.reader(text, delimiter="," if file.suffix == ".csv" else "\t"), [])
@@ -241,7 +241,8 @@ def _header(reader: Any, file: Path) -> list[str]:
     return header
 
 
-def _arrow_schema(file: Path) -> Any:
+def arrow_schema(file: Path) -> Any:
+    """The schema of a parquet or arrow file; raises what pyarrow does where it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -134,6 +134,23 @@ def test_images_as_bytes(tmp_path: Path, as_struct: bool) -> None:
     assert [c.file for c in group.candidates] == [one, two, three]
 
 
+@pytest.mark.parametrize("as_struct", [False, True])
+def test_many_images_are_read_a_column_at_a_time(tmp_path: Path, as_struct: bool) -> None:
+    cells = [b"%d " % n + bytes(40_000) for n in range(400)]
+    made: Any = [{"bytes": cell, "path": f"x{n}.png"} for n, cell in enumerate(cells)] if as_struct else cells
+    kind = IMAGE if as_struct else pa.binary()
+    columns = {
+        "prompt": [f"prompt {n}" for n in range(400)],
+        "image_a": pa.array(made, kind),
+        "image_b": [f"{n}.png" for n in range(400)],
+        "better": ["b"] * 400,
+    }
+    log = ReadLog()
+    said = list(ParquetFormat().read(parquet(tmp_path, columns), ParquetOptions(), log))
+    assert log.rows == 400 and not log.bad
+    assert [statement.data for statement in said] == [(cell, None) for cell in cells]  # type: ignore[union-attr]
+
+
 def test_names_beside_bytes_and_files_beside_the_table(tmp_path: Path) -> None:
     cells = [{"bytes": b"one", "path": "x.png"}, {"bytes": None, "path": "img/y.png"}]
     columns = {"prompt": ["p"], "images": pa.array([cells], pa.list_(IMAGE)), "better": [0]}
