@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 
-from rewardkit.commands.validate_display import WIDTH, matrix_table, print_legend, print_results, print_sets
+from rewardkit.commands.validate_display import WIDTH, print_validation
 from rewardkit.commands.validate_models import (
     TUNES_ON_ITSELF,
     Judge,
-    is_table,
     joined,
     read_table_sets,
     short_labels,
@@ -47,7 +46,7 @@ def help_text(arguments: list[str]) -> str:
 
 
 def run(arguments: list[str]) -> int:
-    """Scores the data with each model, prints a table for each model and set, the matrix, and the differences."""
+    """Scores the data with each model, writes the results, prints each table, the matrix, and the differences."""
     options = compose(ValidateOptions, [Layer(COMMAND_LINE, parse_overrides(arguments))]).options
     if not options.model:
         raise UserError("name one or more models: model=RUN|BUNDLE|CHECKPOINT|TABLE.parquet[,…]")
@@ -63,23 +62,21 @@ def run(arguments: list[str]) -> int:
     _collect(judges, options, console, tunes=bool(options.data.tune))
     from rewardkit.metrics.evaluate import evaluate
 
-    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for judge in judges:
-        results[judge.label] = {
+    results: dict[str, dict[str, list[dict[str, Any]]]] = {
+        judge.label: {
             name: evaluate(predictions, protocols, tuning=judge.tuning, draws=options.bootstrap)
             for name, predictions in judge.sets.items()
         }
-        for name, rows in results[judge.label].items():
-            title = f"{judge.label} on {name}"
-            print_results(rows, f"{title} ({protocols[0]})" if len(protocols) == 1 else title, console)
-    print_legend(console)
-    if len(judges) > 1 or len(judges[0].sets) > 1:
-        console.print()
-        console.print(matrix_table(results))
-        print_sets([*judges[0].sets], options.data.val, console)
-    differences = _differences(judges, protocols, options.bootstrap, console)
+        for judge in judges
+    }
+    differences = _differences(judges, protocols, options.bootstrap)
+    if options.out is not None:  # before anything is printed: the reader of a pipe may go away
+        _write(Path(options.out), options, protocols, judges, results, differences)
+    print_validation(results, differences, protocols, judges[0].sets, options.data.val, console)
     if options.out is not None:
-        _write(Path(options.out), options, protocols, judges, results, differences, console)
+        told = "" if all(judge.is_table for judge in judges) else ", and the predictions beside them"
+        file = Path(options.out) / "results.json"
+        console.print(f"\nwrote {file} and results.csv{told}", highlight=False, soft_wrap=True)
     return EXIT_DONE
 
 
@@ -228,10 +225,8 @@ def _data(options: ValidateOptions, folders: Sequence[str], model: LoadedReward,
     )
 
 
-def _differences(
-    judges: Sequence[Judge], protocols: Sequence[str], draws: int, console: Console
-) -> list[dict[str, Any]]:
-    """Paired differences of every two models on the sets and dimensions that both judge; printed and returned."""
+def _differences(judges: Sequence[Judge], protocols: Sequence[str], draws: int) -> list[dict[str, Any]]:
+    """Paired differences of every two models on the sets and dimensions that both judge."""
     from rewardkit.metrics.comparison import compare, in_words
 
     found: list[dict[str, Any]] = []
@@ -239,11 +234,7 @@ def _differences(
         for ours, theirs in combinations([judge for judge in judges if set_name in judge.sets], 2):
             tables, tuning = (ours.sets[set_name], theirs.sets[set_name]), (ours.tuning, theirs.tuning)
             for dimension, gain in compare(*tables, protocols, tuning=tuning, draws=draws):
-                if not found:
-                    console.print("\nPaired over groups, the same groups drawn for both:", style="bold")
                 words = in_words(ours.label, theirs.label, gain)
-                protocol = gain.protocol if gain.metric == "accuracy" else f"{gain.protocol} {gain.metric}"
-                console.print(f"{set_name}, {dimension}, {protocol}: {words}", highlight=False, soft_wrap=True)
                 place = {"set": set_name, "first": ours.name, "second": theirs.name, "dimension": dimension}
                 found.append({**place, **asdict(gain), "words": words})
     return found
@@ -256,7 +247,6 @@ def _write(
     judges: Sequence[Judge],
     results: Mapping[str, Mapping[str, list[dict[str, Any]]]],
     differences: list[dict[str, Any]],
-    console: Console,
 ) -> None:
     """results.json, results.csv and every model's predictions tables, which can be validated again."""
     from rewardkit.data.predictions import write_predictions
@@ -292,5 +282,3 @@ def _write(
                 write_predictions(folder / f"{number}-{name}.parquet", predictions)
             if judge.tuning is not None:
                 write_predictions(folder / f"{number}-tuning.parquet", judge.tuning)
-    told = "" if all(is_table(judge.name) for judge in judges) else ", and the predictions beside them"
-    console.print(f"\nwrote {folder / 'results.json'} and results.csv{told}", highlight=False, soft_wrap=True)

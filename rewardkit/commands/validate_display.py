@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -24,6 +24,41 @@ _BESIDE = {
 }
 WIDTH = 100
 """Of tables that are not printed on a terminal."""
+
+
+def print_validation(
+    results: Mapping[str, Mapping[str, Sequence[Row]]],
+    differences: Sequence[Row],
+    protocols: Sequence[str],
+    sets: Iterable[str],
+    folders: Sequence[str],
+    console: Console,
+) -> None:
+    """A table for each model and set, the matrix of all, and the differences of the models.
+
+    Args:
+        results: Model's label, to set, to rows.
+        differences: With their words.
+        protocols: That were asked for.
+        sets: Names of the sets of the first model.
+        folders: What they were given as.
+        console: Where to print.
+    """
+    for label, of_model in results.items():
+        for name, rows in of_model.items():
+            title = f"{label} on {name}"
+            print_results(rows, f"{title} ({protocols[0]})" if len(protocols) == 1 else title, console)
+    print_legend(console)
+    names = [*sets]
+    if len(results) > 1 or len(names) > 1:
+        console.print()
+        console.print(matrix_table(results))
+        print_sets(names, folders, console)
+    if differences:
+        console.print("\nPaired over groups, the same groups drawn for both:", style="bold")
+    for gain in differences:
+        line = f"{gain['set']}, {gain['dimension']}, {name_of(gain)}: {gain['words']}"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def results_table(rows: Sequence[Row], title: str) -> Table:
