@@ -198,7 +198,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
 
     def rows() -> Iterator[Statement]:
         for n in range(8000):
-            yield said(f"prompt {n % 4000} " + "x" * 1000, n, images=(f"{n}", "b"), data=(b"y" * 10_000, None))
+            raw = {"raw_prompt": "z" * 1000}
+            yield said(f"{n % 4000} " + "x" * 1000, n, images=(f"{n}", "b"), data=(b"y" * 10_000, None), slots=raw)
 
     with Spool(tmp_path) as spool:
         spool.start()
