@@ -6,15 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from rewardkit.data.formats.statements import Said
-from rewardkit.data.group import Group
 from rewardkit.errors import DataError
-
-Image: TypeAlias = Path | bytes
-GroupWithImages: TypeAlias = tuple[Group, list[Image]]
-"""The old form of a format's answer; goes with the last format that gives it."""
 
 ALWAYS_TOLERATED = 10
 """Bad rows that are left out whatever their share, as bad samples are in training (``data/bad_samples.py``)."""
