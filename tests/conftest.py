@@ -32,7 +32,7 @@ def demo_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Shards of 24 training and 7 validation groups of the embedded dataset, several shards each."""
     from rewardkit.data.demo.dataset import demo_groups
     from rewardkit.data.index_build import build_index
-    from rewardkit.data.shards import ShardWriter
+    from rewardkit.data.shard_writer import ShardWriter
 
     root = tmp_path_factory.mktemp("demo")
     for split, count in (("train", 24), ("val", 7)):

@@ -188,7 +188,7 @@ def _demo(given: dict[str, Any]) -> int:
     from rewardkit.data.demo import draw_groups
     from rewardkit.data.index_build import build_index
     from rewardkit.data.new_folder import new_folder
-    from rewardkit.data.shards import ShardWriter
+    from rewardkit.data.shard_writer import ShardWriter
 
     options = _options(DemoOptions, given, "out")
     out = Path(str(options.out))

@@ -20,7 +20,7 @@ from rewardkit.data.group import Group
 from rewardkit.data.grouping import Grouped, build_group
 from rewardkit.data.index_rows import ShardRows
 from rewardkit.data.large_groups import split_large
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.data.source_folder import SourceFolder
 from rewardkit.data.source_images import JPEG_QUALITY, ShardImage, prepare_image
 from rewardkit.data.spool import Spool

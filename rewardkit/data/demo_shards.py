@@ -14,7 +14,7 @@ from rewardkit.data.demo.dataset import draw_groups
 from rewardkit.data.demo.prompts import Split
 from rewardkit.data.index import FORMAT_VERSION, ShardIndex
 from rewardkit.data.index_build import build_index
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.errors import RewardkitError
 
 KIND = "embedded"

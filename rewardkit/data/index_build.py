@@ -20,7 +20,8 @@ from rewardkit.data.group import Group
 from rewardkit.data.image_files import image_size
 from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, WIDE, Scale, ShardIndex
 from rewardkit.data.index_rows import IndexRows, ShardRows, aligned, hash_of
-from rewardkit.data.shards import Sample, StoredSample, Written, open_sample, scan_shard, shard_paths
+from rewardkit.data.shard_writer import Written
+from rewardkit.data.shards import Sample, StoredSample, open_sample, scan_shard, shard_paths
 from rewardkit.errors import BadSample, DataError, UserError
 
 Part = Callable[[], IndexRows]

@@ -17,7 +17,7 @@ from rewardkit.data.comparisons import all_comparisons, rankings_of
 from rewardkit.data.group import NOT_APPLICABLE, Group
 from rewardkit.data.index import ARRAYS, WIDE, Scale, ShardIndex
 from rewardkit.data.prompt_tokens import prompt_tokens
-from rewardkit.data.shards import Written
+from rewardkit.data.shard_writer import Written
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from rewardkit.data.index import Scale, ShardIndex
 from rewardkit.data.index_build import Part, build_index, write_index
 from rewardkit.data.index_rows import IndexRows
 from rewardkit.data.new_folder import new_folder
-from rewardkit.data.shards import ShardWriter, key_at
+from rewardkit.data.shard_writer import ShardWriter
+from rewardkit.data.shards import key_at
 from rewardkit.errors import BadSample, DataError, UserError
 
 NAME = "merged"

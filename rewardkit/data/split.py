@@ -16,7 +16,8 @@ from rewardkit.data.group import Group
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.index_build import build_index
 from rewardkit.data.new_folder import new_folder
-from rewardkit.data.shards import Sample, ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
+from rewardkit.data.shards import Sample
 from rewardkit.data.subset import subset
 from rewardkit.errors import BadSample, DataError, UserError
 

@@ -15,7 +15,7 @@ from rewardkit import cli
 from rewardkit.config.layout import RunLayout
 from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.index_build import build_index
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 
 
 def picture(seed: int, *, size: tuple[int, int] = (40, 30), mode: str = "RGB", kind: str = "JPEG") -> bytes:

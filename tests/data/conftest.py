@@ -13,7 +13,7 @@ from PIL import Image
 
 from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.index_build import build_index
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 
 
 def picture(number: int, width: int = 12, height: int = 9) -> bytes:

@@ -15,7 +15,7 @@ from rewardkit.data.index import ARRAYS, Scale, ShardIndex
 from rewardkit.data.index_build import build_index
 from rewardkit.data.index_rows import captions_of
 from rewardkit.data.prompt_tokens import prompt_tokens
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.errors import DataError, UserError
 
 

@@ -20,7 +20,7 @@ from rewardkit.data.leaks_images import Looks, NearImages
 from rewardkit.data.leaks_out import match_writer
 from rewardkit.data.leaks_prompts import NearPrompts, fold, fold_commas, says_the_same
 from rewardkit.data.leaks_sides import PromptList, ShardSide, open_side
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.errors import UserError
 
 SHARED = os.environ.get("REWARDKIT_SHARED")

@@ -11,16 +11,8 @@ import webdataset
 
 from rewardkit.data import sources
 from rewardkit.data.group import Candidate, Group
-from rewardkit.data.shards import (
-    ShardWriter,
-    key_at,
-    key_of,
-    open_sample,
-    read_record,
-    read_sample,
-    scan_shard,
-    shard_paths,
-)
+from rewardkit.data.shard_writer import ShardWriter, key_of
+from rewardkit.data.shards import key_at, open_sample, read_record, read_sample, scan_shard, shard_paths
 from rewardkit.errors import BadSample, DataError, UserError
 
 

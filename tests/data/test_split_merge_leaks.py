@@ -12,7 +12,7 @@ from rewardkit.data.index_build import build_index
 from rewardkit.data.leaks import find_leaks
 from rewardkit.data.leaks_sides import ShardSide
 from rewardkit.data.merge import merge_shards
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.data.split import split_shards
 from rewardkit.errors import DataError, UserError
 

@@ -10,7 +10,7 @@ from rewardkit.data.group import AGGREGATE, Answer, Candidate, Comparison, Group
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.index_build import build_index
 from rewardkit.data.inspect import inspect_shards, tables
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.data.verify import verify_shards
 from rewardkit.errors import UserError
 

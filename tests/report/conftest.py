@@ -19,7 +19,8 @@ from rewardkit.data.demo.dataset import demo_group, demo_utilities
 from rewardkit.data.demo.voters import DIMENSIONS
 from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.predictions import ImagePlace, PredictionRows, write_predictions
-from rewardkit.data.shards import ShardWriter, scan_shard
+from rewardkit.data.shard_writer import ShardWriter
+from rewardkit.data.shards import scan_shard
 
 
 def write_metrics(path: Path, rows: list[tuple[int, str, float]]) -> None:

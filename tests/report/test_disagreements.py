@@ -12,7 +12,8 @@ from PIL import Image
 
 from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.predictions import ImagePlace, PredictionRows, Predictions
-from rewardkit.data.shards import ShardWriter, scan_shard
+from rewardkit.data.shard_writer import ShardWriter
+from rewardkit.data.shards import scan_shard
 from rewardkit.metrics.judged_pairs import judged_pairs
 from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
 

@@ -15,7 +15,7 @@ from rewardkit.cli import run
 from rewardkit.data.group import AGGREGATE, Answer, Candidate, Comparison, Group, Ranking
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.index_build import build_index
-from rewardkit.data.shards import ShardWriter
+from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.report.inspect_charts import column_chart, number_chart
 from rewardkit.report.inspect_counts import BINS, LabelCounts
 from rewardkit.report.inspect_samples import draw_samples

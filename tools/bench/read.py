@@ -26,7 +26,8 @@ from rewardkit.data.index import ShardIndex
 from rewardkit.data.index_build import build_index
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.order import epoch_order
-from rewardkit.data.shards import ShardWriter, shard_paths
+from rewardkit.data.shard_writer import ShardWriter
+from rewardkit.data.shards import shard_paths
 
 RATE = 0.9
 """Least rate of the shuffled reading, of that of the sequential."""
