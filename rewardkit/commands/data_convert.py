@@ -178,7 +178,7 @@ def _lines() -> Callable[[str, int, int | None], None]:
 
 def _print_summary(done: Converted, out: Path, seconds: float) -> None:
     from rewardkit.data.convert import ERRORS_FILE
-    from rewardkit.data.formats.format import SHOWN
+    from rewardkit.data.reading.format import SHOWN
 
     print(
         f"wrote {out}: {done.written:,} groups, {done.candidates:,} images, {done.bytes / 2**20:,.1f} MiB in "

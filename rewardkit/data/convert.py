@@ -28,9 +28,9 @@ from rewardkit.data.convert_result import put_together, shards_of
 from rewardkit.data.convert_unit import REPORT_FILE, BadGroup, UnitReport, UnitSettings
 from rewardkit.data.convert_work import FAILED_FILE, FINISHED_FILE, clean, locked, take_up, work_folder
 from rewardkit.data.formats import find_format
-from rewardkit.data.formats.fields import source_folder
-from rewardkit.data.formats.format import BadRow, ReadLog
 from rewardkit.data.index import ShardIndex
+from rewardkit.data.reading.fields import source_folder
+from rewardkit.data.reading.format import BadRow, ReadLog
 from rewardkit.data.source_images import JPEG_QUALITY
 from rewardkit.errors import DataError, UserError
 

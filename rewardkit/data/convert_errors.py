@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rewardkit.data.convert_unit import BadGroup
-from rewardkit.data.formats.format import ALWAYS_TOLERATED, SHOWN, BadRow
+from rewardkit.data.reading.format import ALWAYS_TOLERATED, SHOWN, BadRow
 from rewardkit.errors import DataError
 
 ERRORS_FILE = "convert_errors.jsonl"

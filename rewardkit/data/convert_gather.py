@@ -11,10 +11,10 @@ from typing import Any
 from rewardkit.data.convert_errors import ERRORS_FILE, write_errors
 from rewardkit.data.convert_work import gathered, note_gathered
 from rewardkit.data.formats import looks_like
-from rewardkit.data.formats.fields import source_folder
-from rewardkit.data.formats.format import Format, ReadLog, TooManyBadRows
-from rewardkit.data.formats.statements import Said
 from rewardkit.data.grouping import gather
+from rewardkit.data.reading.fields import source_folder
+from rewardkit.data.reading.format import Format, ReadLog, TooManyBadRows
+from rewardkit.data.reading.statements import Said
 from rewardkit.data.source_folder import refused_entries
 from rewardkit.data.spool import Spool
 from rewardkit.errors import DataError, RewardkitError, UserError

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rewardkit.data.formats.format import BadRow
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import Grouped, build_group
 from rewardkit.data.index_rows import ShardRows
 from rewardkit.data.large_groups import split_large
+from rewardkit.data.reading.format import BadRow
 from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.data.source_folder import SourceFolder
 from rewardkit.data.source_images import JPEG_QUALITY, ShardImage, prepare_image

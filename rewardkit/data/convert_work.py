@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rewardkit.data.formats.format import BadRow, ReadLog
+from rewardkit.data.reading.format import BadRow, ReadLog
 from rewardkit.errors import UserError
 
 PLAN_FILE = "plan.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rewardkit.data.formats.format import BadRow, Format, ReadLog
-from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.group import Answer, Candidate, Comparison, Group, Ranking
+from rewardkit.data.reading.format import BadRow, Format, ReadLog
+from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.spool import Gathered, ImagePlace, Spool
 
 

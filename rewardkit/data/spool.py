@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.group import from_json, to_json
+from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.errors import DataError, UserError
 
 RECENT = 100_000

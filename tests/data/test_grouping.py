@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from rewardkit.data.comparisons import comparisons_of
-from rewardkit.data.formats.format import ReadLog, Row, TooManyBadRows, say_each
-from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.group import Candidate, Group
 from rewardkit.data.grouping import Grouped, build_group, gather, read_groups
+from rewardkit.data.reading.format import ReadLog, Row, TooManyBadRows, say_each
+from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.spool import Gathered, ImagePlace, Spool
 
 

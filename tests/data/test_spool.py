@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rewardkit.data import spool as spool_module
-from rewardkit.data.formats.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.group import Candidate, Group
+from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
 from rewardkit.data.spool import Gathered, Spool
 from rewardkit.errors import DataError
 

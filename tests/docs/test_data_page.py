@@ -10,9 +10,9 @@ import pytest
 from rewardkit.commands.data import USAGE
 from rewardkit.config.options import leaves
 from rewardkit.data.formats import FORMATS
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.group import from_json
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
 
 DOCS = Path(__file__).parents[2] / "docs"
 DATA = (DOCS / "data.md").read_text(encoding="utf-8")

@@ -9,8 +9,6 @@ from rewardkit.data.formats.agiqa import AgiqaFormat
 from rewardkit.data.formats.avt import AvtFormat
 from rewardkit.data.formats.csv import CsvFormat
 from rewardkit.data.formats.evalalign import EvalAlignFormat
-from rewardkit.data.formats.fields import nearest
-from rewardkit.data.formats.format import Format
 from rewardkit.data.formats.hpdv1 import Hpdv1Format
 from rewardkit.data.formats.hpdv2 import Hpdv2Format
 from rewardkit.data.formats.hpdv3 import Hpdv3Format
@@ -22,6 +20,8 @@ from rewardkit.data.formats.pickapic import PickaPicFormat
 from rewardkit.data.formats.richhf import RichHfFormat
 from rewardkit.data.formats.videoalign import VideoAlignFormat
 from rewardkit.data.formats.visionprefer import VisionPreferFormat
+from rewardkit.data.reading.fields import nearest
+from rewardkit.data.reading.format import Format
 from rewardkit.errors import UserError
 
 FORMATS: Mapping[str, Format] = {

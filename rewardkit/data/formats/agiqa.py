@@ -21,11 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import as_number, image_path, number, optional_text, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.rows import check_columns, columns_of
-from rewardkit.data.formats.source_rows import annotation_place, source_rows
-from rewardkit.data.formats.statements import OVERALL, Rating, Said, Statement
+from rewardkit.data.reading.fields import as_number, image_path, number, optional_text, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.rows import check_columns, columns_of
+from rewardkit.data.reading.source_rows import annotation_place, source_rows
+from rewardkit.data.reading.statements import OVERALL, Rating, Said, Statement
 from rewardkit.errors import UserError
 
 MOS = "mos"

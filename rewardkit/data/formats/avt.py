@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import image_path, image_paths, listed, number, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.rows import check_columns, columns_of, read_rows
-from rewardkit.data.formats.statements import Rating, Said, Statement
+from rewardkit.data.reading.fields import image_path, image_paths, listed, number, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.rows import check_columns, columns_of, read_rows
+from rewardkit.data.reading.statements import Rating, Said, Statement
 from rewardkit.errors import UserError
 
 COLUMNS = ["test", "rater", "prompt_id", "model", "image", "dimension", "rating"]

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rewardkit.data.formats.format import ReadLog, say_each
-from rewardkit.data.formats.own_file import own_file
 from rewardkit.data.formats.own_table import say_row, table_kind
-from rewardkit.data.formats.rows import columns_of, read_rows
-from rewardkit.data.formats.statements import Said
+from rewardkit.data.reading.format import ReadLog, say_each
+from rewardkit.data.reading.own_file import own_file
+from rewardkit.data.reading.rows import columns_of, read_rows
+from rewardkit.data.reading.statements import Said
 from rewardkit.errors import UserError
 
 ENDINGS = (".csv", ".tsv")

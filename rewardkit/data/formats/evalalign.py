@@ -23,12 +23,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import image_path, listed, optional_text, source_folder, text, the_file
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.prompt_table import PromptTable
-from rewardkit.data.formats.rows import columns_of, read_rows
-from rewardkit.data.formats.statements import Rating, Said, Statement
 from rewardkit.data.questions import SLOT, Option, Question, QuestionSet, read_questions
+from rewardkit.data.reading.fields import image_path, listed, optional_text, source_folder, text, the_file
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.prompt_table import PromptTable
+from rewardkit.data.reading.rows import columns_of, read_rows
+from rewardkit.data.reading.statements import Rating, Said, Statement
 from rewardkit.errors import UserError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")

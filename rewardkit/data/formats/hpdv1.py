@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import image_paths, optional_text, source_folder, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.record_fields import fields_of
-from rewardkit.data.formats.rows import check_columns, read_rows
-from rewardkit.data.formats.source_rows import source_rows
-from rewardkit.data.formats.split_files import split_files
-from rewardkit.data.formats.statements import Choice, Said, Statement
+from rewardkit.data.reading.fields import image_paths, optional_text, source_folder, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.record_fields import fields_of
+from rewardkit.data.reading.rows import check_columns, read_rows
+from rewardkit.data.reading.source_rows import source_rows
+from rewardkit.data.reading.split_files import split_files
+from rewardkit.data.reading.statements import Choice, Said, Statement
 from rewardkit.errors import UserError
 
 SPLITS = {"train": ("preference_train.json",), "test": ("preference_test.json",)}

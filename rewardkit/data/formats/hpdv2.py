@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import as_number, image_paths, optional_text, ranks, source_folder, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
 from rewardkit.data.formats.hpdv2_benchmark import benchmark_folder, read_benchmark
-from rewardkit.data.formats.record_fields import fields_of
-from rewardkit.data.formats.rows import check_columns, read_rows
-from rewardkit.data.formats.statements import Choice, Order, Said
 from rewardkit.data.group import AGGREGATE
+from rewardkit.data.reading.fields import as_number, image_paths, optional_text, ranks, source_folder, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.record_fields import fields_of
+from rewardkit.data.reading.rows import check_columns, read_rows
+from rewardkit.data.reading.statements import Choice, Order, Said
 from rewardkit.errors import UserError
 
 FILES = ("train", "test")

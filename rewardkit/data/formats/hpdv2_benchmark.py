@@ -19,11 +19,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from rewardkit.data.formats.fields import source_folder
-from rewardkit.data.formats.format import ReadLog
-from rewardkit.data.formats.json_list import json_list
-from rewardkit.data.formats.rows import NOT_UTF8
-from rewardkit.data.formats.statements import Said, Statement
+from rewardkit.data.reading.fields import source_folder
+from rewardkit.data.reading.format import ReadLog
+from rewardkit.data.reading.json_list import json_list
+from rewardkit.data.reading.rows import NOT_UTF8
+from rewardkit.data.reading.statements import Said, Statement
 from rewardkit.data.source_folder import ARCHIVES, COMPRESSED, entries
 from rewardkit.errors import UserError
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import as_number, different, image_path, listed, optional_text, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.record_fields import fields_of
-from rewardkit.data.formats.rows import check_columns, columns_of
-from rewardkit.data.formats.source_rows import source_rows
-from rewardkit.data.formats.split_files import split_files
-from rewardkit.data.formats.statements import Choice, Said
+from rewardkit.data.reading.fields import as_number, different, image_path, listed, optional_text, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.record_fields import fields_of
+from rewardkit.data.reading.rows import check_columns, columns_of
+from rewardkit.data.reading.source_rows import source_rows
+from rewardkit.data.reading.split_files import split_files
+from rewardkit.data.reading.statements import Choice, Said
 
 SPLITS = {name: (f"{name}.json", f"{name}.jsonl", f"{name}.parquet") for name in ("train", "test", "all")}
 FILES = ("*.json", "*.jsonl", "*.parquet", "*.csv")

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import as_number, image_path, image_paths, number, optional_text, text
-from rewardkit.data.formats.fields import ranks as ranks_field
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.image_cells import image_cell
-from rewardkit.data.formats.record_fields import fields_of
-from rewardkit.data.formats.rows import check_columns
-from rewardkit.data.formats.source_rows import source_rows
-from rewardkit.data.formats.split_files import split_files
-from rewardkit.data.formats.statements import Order, Rating, Said, Statement
+from rewardkit.data.reading.fields import as_number, image_path, image_paths, number, optional_text, text
+from rewardkit.data.reading.fields import ranks as ranks_field
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.image_cells import image_cell
+from rewardkit.data.reading.record_fields import fields_of
+from rewardkit.data.reading.rows import check_columns
+from rewardkit.data.reading.source_rows import source_rows
+from rewardkit.data.reading.split_files import split_files
+from rewardkit.data.reading.statements import Order, Rating, Said, Statement
 from rewardkit.errors import UserError
 
 SPLITS = {

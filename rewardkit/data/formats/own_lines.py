@@ -12,10 +12,6 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from rewardkit.data.formats.fields import different, image_path, nearest
-from rewardkit.data.formats.format import Row
-from rewardkit.data.formats.image_cells import image_cell
-from rewardkit.data.formats.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said, WholeRecord
 from rewardkit.data.group import (
     NOT_APPLICABLE,
     Answer,
@@ -26,6 +22,10 @@ from rewardkit.data.group import (
     RecordError,
     from_record,
 )
+from rewardkit.data.reading.fields import different, image_path, nearest
+from rewardkit.data.reading.format import Row
+from rewardkit.data.reading.image_cells import image_cell
+from rewardkit.data.reading.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said, WholeRecord
 
 Kind: TypeAlias = Literal["comparison", "rating", "ranking", "record"]
 

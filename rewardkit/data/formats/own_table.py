@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from rewardkit.data.formats.fields import different, nearest, number, optional_text, text
-from rewardkit.data.formats.format import Row
-from rewardkit.data.formats.image_cells import image_cell
 from rewardkit.data.formats.own_lines import check_votes
-from rewardkit.data.formats.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said
 from rewardkit.data.group import NOT_APPLICABLE
+from rewardkit.data.reading.fields import different, nearest, number, optional_text, text
+from rewardkit.data.reading.format import Row
+from rewardkit.data.reading.image_cells import image_cell
+from rewardkit.data.reading.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said
 from rewardkit.errors import UserError
 
 Kind: TypeAlias = Literal["comparison", "rating", "ranking"]

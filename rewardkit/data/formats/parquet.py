@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import as_number, nearest, source_folder
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.image_columns import rows_with_images
 from rewardkit.data.formats.own_lines import EVERY_FIELD, say_record
 from rewardkit.data.formats.own_table import say_row, table_kind
-from rewardkit.data.formats.rows import arrow_schema, columns_of, read_rows, table_files
-from rewardkit.data.formats.statements import Said
 from rewardkit.data.group import NOT_APPLICABLE
+from rewardkit.data.reading.fields import as_number, nearest, source_folder
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.image_columns import rows_with_images
+from rewardkit.data.reading.rows import arrow_schema, columns_of, read_rows, table_files
+from rewardkit.data.reading.statements import Said
 from rewardkit.errors import UserError
 
 ENDINGS = (".parquet", ".arrow")

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import as_number, different, nearest, number, optional_text, source_folder, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.image_cells import image_cell
-from rewardkit.data.formats.image_columns import rows_with_images
-from rewardkit.data.formats.rows import check_columns, columns_of, table_files
-from rewardkit.data.formats.statements import Choice, Said, Statement
+from rewardkit.data.reading.fields import as_number, different, nearest, number, optional_text, source_folder, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.image_cells import image_cell
+from rewardkit.data.reading.image_columns import rows_with_images
+from rewardkit.data.reading.rows import check_columns, columns_of, table_files
+from rewardkit.data.reading.statements import Choice, Said, Statement
 from rewardkit.errors import UserError
 
 SPLITS = ("train", "validation", "test", "validation_unique", "test_unique")

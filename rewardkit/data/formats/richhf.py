@@ -25,13 +25,13 @@ from typing import Any
 
 from rewardkit.config.options import option
 from rewardkit.data.formats.agiqa import MOS
-from rewardkit.data.formats.fields import image_path, number, optional_text, source_folder, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.image_cells import image_cell
-from rewardkit.data.formats.prompt_table import PromptTable
-from rewardkit.data.formats.rows import columns_of, read_rows
-from rewardkit.data.formats.statements import Rating, Said, Statement
-from rewardkit.data.formats.tfrecord import examples
+from rewardkit.data.reading.fields import image_path, number, optional_text, source_folder, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.image_cells import image_cell
+from rewardkit.data.reading.prompt_table import PromptTable
+from rewardkit.data.reading.rows import columns_of, read_rows
+from rewardkit.data.reading.statements import Rating, Said, Statement
+from rewardkit.data.reading.tfrecord import examples
 from rewardkit.errors import UserError
 
 SCORES: Mapping[str, str] = {

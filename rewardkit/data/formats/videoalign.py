@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import different, image_path, nearest, optional_text, text
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.rows import check_columns, columns_of
-from rewardkit.data.formats.source_rows import annotation_place, source_rows
-from rewardkit.data.formats.statements import Choice, Said, Statement
+from rewardkit.data.reading.fields import different, image_path, nearest, optional_text, text
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.rows import check_columns, columns_of
+from rewardkit.data.reading.source_rows import annotation_place, source_rows
+from rewardkit.data.reading.statements import Choice, Said, Statement
 from rewardkit.errors import UserError
 
 NEEDED = ("path_A", "path_B", "prompt")

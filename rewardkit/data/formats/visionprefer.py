@@ -23,13 +23,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rewardkit.config.options import option
-from rewardkit.data.formats.fields import different, listed, optional_text, ranks, source_folder
-from rewardkit.data.formats.format import ReadLog, Row, say_each
-from rewardkit.data.formats.image_cells import image_cell
-from rewardkit.data.formats.rows import columns_of
-from rewardkit.data.formats.source_rows import annotation_place, source_rows
-from rewardkit.data.formats.statements import OVERALL, RAW_PROMPT, Order, Rating, Said, Statement
 from rewardkit.data.formats.visionprefer_fields import ASPECTS, NAMES, Fields, aspect_of, the_aspect
+from rewardkit.data.reading.fields import different, listed, optional_text, ranks, source_folder
+from rewardkit.data.reading.format import ReadLog, Row, say_each
+from rewardkit.data.reading.image_cells import image_cell
+from rewardkit.data.reading.rows import columns_of
+from rewardkit.data.reading.source_rows import annotation_place, source_rows
+from rewardkit.data.reading.statements import OVERALL, RAW_PROMPT, Order, Rating, Said, Statement
 
 LOW, HIGH = 1, 5
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")

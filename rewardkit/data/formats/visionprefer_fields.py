@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewardkit.data.formats.fields import nearest, optional_text
-from rewardkit.data.formats.format import ReadLog
+from rewardkit.data.reading.fields import nearest, optional_text
+from rewardkit.data.reading.format import ReadLog
 
 ASPECTS: Mapping[str, tuple[str, ...]] = {
     "prompt_following": ("prompt_following", "alignment", "text_image_alignment"),

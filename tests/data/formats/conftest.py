@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rewardkit.data.formats.format import Format, ReadLog
+from rewardkit.data.reading.format import Format, ReadLog
 
 Peak = Callable[..., tuple[int, float]]
 

@@ -9,9 +9,9 @@ import pytest
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats.agiqa import AgiqaFormat, AgiqaOptions
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import UserError
 
 HEADER = "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align"

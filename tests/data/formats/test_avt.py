@@ -9,8 +9,8 @@ import pytest
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats.avt import COLUMNS, AvtFormat, AvtOptions
-from rewardkit.data.formats.format import ReadLog, TooManyBadRows
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog, TooManyBadRows
 from rewardkit.errors import UserError
 
 SHARED = os.environ.get("REWARDKIT_SHARED")

@@ -14,10 +14,10 @@ from PIL import Image
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats.evalalign import EvalAlignFormat, EvalAlignOptions
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
 from rewardkit.data.questions import read_questions
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import UserError
 
 SHARED = os.environ.get("REWARDKIT_SHARED")

@@ -10,10 +10,10 @@ import pytest
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats import looks_like
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.hpdv1 import Hpdv1Format, Hpdv1Options
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import Grouped, read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import DataError, UserError
 
 

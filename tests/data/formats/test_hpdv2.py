@@ -15,10 +15,10 @@ from PIL import Image
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats import find_format, looks_like
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.hpdv2 import Hpdv2Format, Hpdv2Options
 from rewardkit.data.group import AGGREGATE, Group
 from rewardkit.data.grouping import Grouped, read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import DataError, UserError
 
 SHARED = os.environ.get("REWARDKIT_SHARED")

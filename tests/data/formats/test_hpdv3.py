@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardkit.data.formats import looks_like
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.hpdv3 import Hpdv3Format, Hpdv3Options
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import DataError, UserError
 
 

@@ -17,11 +17,11 @@ from PIL import Image
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.convert import convert
 from rewardkit.data.formats import looks_like
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.imagereward import ImageRewardFormat, ImageRewardOptions
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
 from rewardkit.data.index import ShardIndex
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import UserError
 
 SHARED = os.environ.get("REWARDKIT_SHARED")

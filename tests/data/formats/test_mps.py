@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardkit.data.comparisons import comparisons_of
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.mps import MpsFormat
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import UserError
 
 

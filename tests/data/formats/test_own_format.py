@@ -6,9 +6,9 @@ import pytest
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.formats import FORMATS, find_format, looks_like
-from rewardkit.data.formats.format import ReadLog, TooManyBadRows
 from rewardkit.data.group import Group, to_json
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog, TooManyBadRows
 from rewardkit.errors import UserError
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.convert import convert
 from rewardkit.data.formats import looks_like
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.parquet import ParquetFormat, ParquetOptions
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.data.shards import open_sample, scan_shard, shard_paths
 from rewardkit.errors import UserError
 

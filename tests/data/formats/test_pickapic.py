@@ -17,12 +17,13 @@ from PIL import Image
 
 from rewardkit.data.comparisons import comparisons_of
 from rewardkit.data.convert import convert
-from rewardkit.data.formats import image_columns, looks_like
-from rewardkit.data.formats.format import ReadLog
+from rewardkit.data.formats import looks_like
 from rewardkit.data.formats.pickapic import PickaPicFormat, PickaPicOptions
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import Grouped, read_groups
 from rewardkit.data.index import ShardIndex
+from rewardkit.data.reading import image_columns
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import UserError
 
 SCHEMA = pa.schema(
@@ -315,7 +316,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import pyarrow.parquet
-from rewardkit.data.formats.format import ReadLog
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.data.formats.pickapic import PickaPicFormat, PickaPicOptions
 
 def peak():

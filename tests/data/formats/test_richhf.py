@@ -12,11 +12,11 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c as crc_of_tensorboard
 
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.richhf import RichHfFormat, RichHfOptions
-from rewardkit.data.formats.tfrecord import examples, masked_crc32c
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
+from rewardkit.data.reading.tfrecord import examples, masked_crc32c
 from rewardkit.errors import DataError, UserError
 
 FOX, HEN = "train/1140cc3a-b190-40de-a9ab-777011e782dd.png", "train/0944891a-e309-40d9-be77-ed1c18f804f8.png"

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewardkit.data.comparisons import comparisons_of
-from rewardkit.data.formats.format import ReadLog
 from rewardkit.data.formats.videoalign import VideoAlignFormat, VideoAlignOptions
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import DataError, UserError
 
 HEADER = "path_A,path_B,A_model,B_model,prompt,VQ,MQ,TA,Overall,fps_A,num_frames_A,fps_B,num_frames_B"

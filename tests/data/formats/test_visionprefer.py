@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from rewardkit.data.comparisons import comparisons_of
-from rewardkit.data.formats.format import ReadLog
-from rewardkit.data.formats.statements import RAW_PROMPT
 from rewardkit.data.formats.visionprefer import VisionPreferFormat, VisionPreferOptions
 from rewardkit.data.group import Group
 from rewardkit.data.grouping import read_groups
+from rewardkit.data.reading.format import ReadLog
+from rewardkit.data.reading.statements import RAW_PROMPT
 from rewardkit.errors import UserError
 
 ASPECTS = ("prompt_following", "aesthetic", "fidelity", "harmlessness")

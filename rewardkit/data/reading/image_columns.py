@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rewardkit.data.formats.format import ReadLog, Row
-from rewardkit.data.formats.rows import ROWS_AT_ONCE, read_rows
+from rewardkit.data.reading.format import ReadLog, Row
+from rewardkit.data.reading.rows import ROWS_AT_ONCE, read_rows
 from rewardkit.errors import UserError
 
 LARGE = 1 << 24

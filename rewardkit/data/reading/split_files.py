@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rewardkit.data.formats.fields import nearest
-from rewardkit.data.formats.source_rows import annotation_place
+from rewardkit.data.reading.fields import nearest
+from rewardkit.data.reading.source_rows import annotation_place
 from rewardkit.errors import UserError
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from rewardkit.data.formats.format import ReadLog, Row
-from rewardkit.data.formats.json_list import json_list
+from rewardkit.data.reading.format import ReadLog, Row
+from rewardkit.data.reading.json_list import json_list
 from rewardkit.errors import UserError
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow")

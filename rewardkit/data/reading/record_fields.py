@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from rewardkit.data.formats.format import ReadLog
-from rewardkit.data.formats.rows import columns_of, read_rows
+from rewardkit.data.reading.format import ReadLog
+from rewardkit.data.reading.rows import columns_of, read_rows
 from rewardkit.errors import RewardkitError
 
 LOOKED_AT = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from rewardkit.data.formats.fields import image_path
+from rewardkit.data.reading.fields import image_path
 
 
 def image_cell(value: Any, column: str) -> tuple[str, bytes | None]:

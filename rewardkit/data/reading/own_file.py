@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewardkit.data.formats.fields import the_file
+from rewardkit.data.reading.fields import the_file
 from rewardkit.errors import UserError
 
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rewardkit.data.formats import json_list as json_list_module
-from rewardkit.data.formats.format import ReadLog, Row
-from rewardkit.data.formats.json_list import json_list
-from rewardkit.data.formats.rows import check_columns, columns_of, read_rows, table_files
+from rewardkit.data.reading import json_list as json_list_module
+from rewardkit.data.reading.format import ReadLog, Row
+from rewardkit.data.reading.json_list import json_list
+from rewardkit.data.reading.rows import check_columns, columns_of, read_rows, table_files
 from rewardkit.errors import UserError
 
 

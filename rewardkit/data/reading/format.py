@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rewardkit.data.formats.statements import Said
+from rewardkit.data.reading.statements import Said
 from rewardkit.errors import DataError
 
 ALWAYS_TOLERATED = 10
@@ -120,7 +120,7 @@ def say_each(rows: Iterable[Row], log: ReadLog, say: Callable[[Row], Iterable[Sa
     """What each row says; a row of which ``say`` raises ValueError says nothing, and is counted and named.
 
     Args:
-        rows: From a reader of ``rewardkit/data/formats/rows.py``, which counts them.
+        rows: From a reader of ``rewardkit/data/reading/rows.py``, which counts them.
         log: Takes the bad rows.
         say: One row to its statements, all or none of them.
 

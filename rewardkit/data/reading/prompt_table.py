@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewardkit.data.formats.fields import optional_text, source_folder, text
-from rewardkit.data.formats.format import ReadLog
-from rewardkit.data.formats.rows import check_columns, columns_of, read_rows
+from rewardkit.data.reading.fields import optional_text, source_folder, text
+from rewardkit.data.reading.format import ReadLog
+from rewardkit.data.reading.rows import check_columns, columns_of, read_rows
 from rewardkit.errors import UserError
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from rewardkit.data.formats.format import ReadLog
+from rewardkit.data.reading.format import ReadLog
 from rewardkit.errors import UserError
 
 Feature: TypeAlias = list[bytes] | list[float] | list[int]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rewardkit.data.formats.fields import source_folder, the_file
-from rewardkit.data.formats.format import ReadLog, Row
-from rewardkit.data.formats.rows import read_rows, table_files
+from rewardkit.data.reading.fields import source_folder, the_file
+from rewardkit.data.reading.format import ReadLog, Row
+from rewardkit.data.reading.rows import read_rows, table_files
 from rewardkit.errors import UserError
 
 
