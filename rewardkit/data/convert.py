@@ -22,6 +22,7 @@ from rewardkit.data.convert_errors import (
     judge_groups,
     read_errors,
     too_many_bad_groups,
+    with_listing,
 )
 from rewardkit.data.convert_gather import Progress, gather_source
 from rewardkit.data.convert_result import put_together, shards_of
@@ -30,7 +31,7 @@ from rewardkit.data.convert_work import FAILED_FILE, FINISHED_FILE, clean, locke
 from rewardkit.data.formats import find_format
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.reading.fields import source_folder
-from rewardkit.data.reading.format import BadRow, ReadLog
+from rewardkit.data.reading.format import BadRow, ReadLog, TooManyBadRows
 from rewardkit.data.source_images import JPEG_QUALITY
 from rewardkit.errors import DataError, UserError
 
@@ -229,9 +230,9 @@ def _judge(
     try:
         ReadLog(max_bad_fraction, rows=done.rows, bad=done.bad_rows).judge()
         judge_groups(done.bad, done.read, done.bad_rows, out, max_bad_fraction)
-    except DataError:
+    except DataError as error:
         _forget_bad(settings, range(len(reports)))
-        raise
+        raise (DataError(with_listing(error, out)) if isinstance(error, TooManyBadRows) else error) from None
 
 
 def _forget_bad(settings: UnitSettings, units: range) -> None:

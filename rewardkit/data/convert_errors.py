@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rewardkit.data.convert_unit import BadGroup
-from rewardkit.data.reading.format import ALWAYS_TOLERATED, SHOWN, BadRow
+from rewardkit.data.reading.format import ALWAYS_TOLERATED, SHOWN, BadRow, TooManyBadRows
 from rewardkit.errors import DataError
 
 ERRORS_FILE = "convert_errors.jsonl"
@@ -43,6 +43,12 @@ def too_many_bad_groups(
         f"{listing}. Mend them, or allow more with max_bad_fraction=; the same command goes on with what is done"
     )
     return DataError("\n".join([head, *shown, *more]))
+
+
+def with_listing(error: TooManyBadRows, out: Path) -> str:
+    """The message for too many bad rows, all of which are then listed in a file beside ``out``."""
+    listing = write_errors(out.with_name(f"{out.name}.{ERRORS_FILE}"), error.bad, [])
+    return str(error).replace("\n", f" (all are listed in {listing}):\n", 1)
 
 
 def write_errors(file: Path, rows: Sequence[BadRow], groups: Sequence[BadGroup]) -> Path:

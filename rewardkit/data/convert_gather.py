@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rewardkit.data.convert_errors import ERRORS_FILE, write_errors
-from rewardkit.data.convert_work import gathered, note_gathered
+from rewardkit.data.convert_errors import with_listing
+from rewardkit.data.convert_work import gathered, note_gathered, out_of
 from rewardkit.data.formats import looks_like
 from rewardkit.data.grouping import gather
 from rewardkit.data.reading.fields import source_folder
@@ -79,12 +79,8 @@ def _counting(said: Iterable[Said], log: ReadLog, progress: Progress) -> Iterato
 
 def _with_hint(error: RewardkitError, reader: Format, src: Path, work: Path) -> RewardkitError:
     """The error, with what the source looks like where it is not what was said."""
-    message = str(error)
+    message = with_listing(error, out_of(work)) if isinstance(error, TooManyBadRows) else str(error)
     others = [] if reader.matches(src) else looks_like(src)
     if others:
         message += f"; {src} looks like format={' or format='.join(others)}, not like format={reader.name}"
-    if isinstance(error, TooManyBadRows):
-        out = work.with_name(work.name.removeprefix(".").removesuffix(".converting"))
-        listing = write_errors(out.with_name(f"{out.name}.{ERRORS_FILE}"), error.bad, [])
-        message = message.replace("\n", f" (all are listed in {listing}):\n", 1)
     return UserError(message) if isinstance(error, UserError) else DataError(message)

@@ -30,6 +30,11 @@ def work_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.converting")
 
 
+def out_of(work: Path) -> Path:
+    """The result's folder, by its work folder."""
+    return work.with_name(work.name.removeprefix(".").removesuffix(".converting"))
+
+
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
     """Makes the work folder and keeps other conversions out of it; a killed one's lock is gone with it.

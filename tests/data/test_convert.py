@@ -320,3 +320,18 @@ def test_resizing_is_deterministic(source, tmp_path):
         done = convert("jsonl", source, tmp_path / str(n), name="x", max_side=16, quality=60, workers=workers)
         assert done.notes["images made smaller, longer side 16"] == 60
     assert (tmp_path / "0" / "x-000000.tar").read_bytes() == (tmp_path / "1" / "x-000000.tar").read_bytes()
+
+
+def test_rows_that_contradict_each_other_count_as_bad_rows_and_are_listed(source, tmp_path):
+    with open(source / "prefs.jsonl", "a") as file:
+        for n in range(12):
+            line = {
+                "prompt": f"prompt {n}",
+                "images": [f"{n}a.jpg", f"{n}b.jpg"],
+                "better": 0,
+                "generators": ["x", "y"],
+            }
+            file.write("\n" + json.dumps(line) + "\n" + json.dumps({**line, "generators": ["z", "y"]}))
+    with pytest.raises(DataError, match=r"12 of 54 rows cannot be used.*all are listed in .*out.convert_errors.jsonl"):
+        convert("jsonl", source, tmp_path / "out")
+    assert convert("jsonl", source, tmp_path / "out", max_bad_fraction=0.3).written == 30
