@@ -21,7 +21,7 @@ class ConvertOptions:
     """Name of the shards (NAME-000000.tar). Default: the name of the folder out."""
     source: str | None = option(None)
     """Name under which evaluations list this data. Default: the name of the shards."""
-    shard_groups: int = option(1000, at_least=1)
+    shard_groups: int = option(500, at_least=1)
     """Most groups in one shard."""
     shard_mb: int = option(256, at_least=1)
     """A shard is closed when it has grown to this many MiB."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewardkit.data.convert_engines import do_units
+from rewardkit.data.convert_engines import Workers
 from rewardkit.data.convert_errors import (
     ERRORS_FILE,
     HOPELESS,
@@ -36,6 +36,9 @@ from rewardkit.data.source_images import JPEG_QUALITY
 from rewardkit.errors import DataError, UserError
 
 __all__ = ["ERRORS_FILE", "Converted", "Progress", "convert"]
+
+MANY_ROWS = 20_000
+"""From so many rows on there will be several shards, so that workers can be started while the rest is read."""
 
 COUNTS = ("rows", "read", "written", "candidates", "bytes", "shards")
 
@@ -82,7 +85,7 @@ def convert(
     options: Any = None,
     name: str | None = None,
     source: str | None = None,
-    shard_groups: int = 1000,
+    shard_groups: int = 500,
     shard_bytes: int = 2**28,
     max_candidates: int = 16,
     max_side: int | None = None,
@@ -147,14 +150,20 @@ def convert(
         return _finished(out, settings.work)
     if not src.exists():
         raise UserError(f"src={src} does not exist")
-    with locked(settings.work):
+    with locked(settings.work), Workers(workers, engine) as hands:
         plan = {"format": format, "src": str(src.resolve()), "options": asdict(asked), "part": part}
         plan |= {key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format")}
         take_up(settings.work, plan)
         clean(settings.work)
-        groups, log = gather_source(reader, src, asked, settings.work, part, max_bad_fraction, progress)
+
+        def reading(stage: str, rows: int, total: int | None) -> None:
+            if rows >= MANY_ROWS:
+                hands.start()
+            progress(stage, rows, total)
+
+        groups, log = gather_source(reader, src, asked, settings.work, part, max_bad_fraction, reading)
         done = Converted(rows=log.rows, bad_rows=list(log.bad), notes=Counter(log.notes))
-        reports = _do_all(settings, groups, done, out, workers=workers, engine=engine, progress=progress)
+        reports = _do_all(settings, groups, done, out, hands, progress)
         _add_up(done, reports)
         _judge(done, settings, reports, out, max_bad_fraction)
         made = {"action": "convert", "format": format, "src": str(src), "options": asdict(asked), "max_side": max_side}
@@ -188,7 +197,7 @@ def _finished(out: Path, work: Path) -> Converted:
 
 
 def _do_all(
-    settings: UnitSettings, groups: int, done: Converted, out: Path, *, workers: int, engine: str, progress: Progress
+    settings: UnitSettings, groups: int, done: Converted, out: Path, hands: Workers, progress: Progress
 ) -> list[UnitReport]:
     """Does all units that are not done yet; the reports of all, in order."""
     count = -(-groups // settings.groups)
@@ -197,13 +206,7 @@ def _do_all(
     before = groups - sum(min(settings.groups, groups - unit * settings.groups) for unit in todo)
     progress("groups", before, groups)
     read, bad = 0, list[BadGroup]()
-    for report in do_units(
-        settings,
-        todo,
-        workers=workers,
-        engine=engine,
-        done=lambda number: progress("groups", before + number, groups),
-    ):
+    for report in hands.do(settings, todo, lambda number: progress("groups", before + number, groups)):
         read += report.read
         bad += report.bad_groups
         if len(bad) >= HOPELESS and 2 * len(bad) > read:

@@ -20,31 +20,76 @@ _counted: Any = None
 """In a worker: the groups done by all workers, shared with the main process."""
 
 
-def do_units(
-    settings: UnitSettings, units: Sequence[int], *, workers: int, engine: str, done: Callable[[int], None]
-) -> Iterator[UnitReport]:
-    """Does units; their reports in any order.
+class Workers:
+    """Those who do the units of one conversion. A context manager: leaving it ends the processes.
 
     Args:
-        settings: Of the conversion.
-        units: Numbers of those that are not done yet.
-        workers: Processes, or threads where there is one unit only.
+        count: Processes, or threads where there is one unit only.
         engine: ``processes`` or ``ray``.
-        done: Called now and then with the number of groups done so far.
-
-    Raises:
-        UserError: Ray is asked for and not installed.
-        RewardkitError: A worker was killed, or a unit failed.
     """
-    if not units:
-        return iter(())
-    if engine == "ray":
-        return _with_ray(settings, units, done)
-    processes = min(workers, len(units))
-    threads = max(1, workers // processes)
-    if processes > 1:
-        return _with_processes(settings, units, processes, threads, done)
-    return _here(settings, units, threads, done)
+
+    def __init__(self, count: int, engine: str) -> None:
+        self._count = count
+        self._engine = engine
+        # Workers are spawned: a fork would copy the locks of threads that other libraries have started.
+        self._context = multiprocessing.get_context("spawn")
+        self._counted = self._context.Value("q", 0)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def start(self) -> None:
+        """Starts the processes, which import what they need while this one goes on."""
+        if self._engine == "processes" and self._count > 1 and self._pool is None:
+            self._pool = ProcessPoolExecutor(self._count, self._context, _begin_worker, (self._counted,))
+            for _ in range(self._count):
+                self._pool.submit(_nothing)
+
+    def do(self, settings: UnitSettings, units: Sequence[int], done: Callable[[int], None]) -> Iterator[UnitReport]:
+        """Does units; their reports in any order.
+
+        Args:
+            settings: Of the conversion.
+            units: Numbers of those that are not done yet.
+            done: Called now and then with the number of groups done so far.
+
+        Raises:
+            UserError: Ray is asked for and not installed.
+            RewardkitError: A worker was killed, or a unit failed.
+        """
+        if not units:
+            return iter(())
+        if self._engine == "ray":
+            return _with_ray(settings, units, done)
+        processes = min(self._count, len(units))
+        threads = max(1, self._count // processes)
+        if processes > 1:
+            return self._with_processes(settings, units, threads, done)
+        return _here(settings, units, threads, done)
+
+    def _with_processes(
+        self, settings: UnitSettings, units: Sequence[int], threads: int, done: Callable[[int], None]
+    ) -> Iterator[UnitReport]:
+        self.start()
+        assert self._pool is not None
+        try:
+            pending = {self._pool.submit(_in_worker, settings, unit, threads) for unit in units}
+            while pending:
+                ready, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                done(self._counted.value)
+                for future in ready:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise RewardkitError(
+                "a worker was killed (by the system, for want of memory?); the same command goes on where it stopped, "
+                "workers=1 needs less memory"
+            ) from None
+        done(self._counted.value)
 
 
 def _here(
@@ -61,27 +106,8 @@ def _here(
         yield do_unit(settings, unit, threads, tick)
 
 
-def _with_processes(
-    settings: UnitSettings, units: Sequence[int], processes: int, threads: int, done: Callable[[int], None]
-) -> Iterator[UnitReport]:
-    # Workers are spawned: a fork would copy the locks of threads that other libraries have started.
-    context = multiprocessing.get_context("spawn")
-    counted = context.Value("q", 0)
-    with ProcessPoolExecutor(processes, context, _begin_worker, (counted,)) as pool:
-        try:
-            pending = {pool.submit(_in_worker, settings, unit, threads) for unit in units}
-            while pending:
-                ready, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-                done(counted.value)
-                for future in ready:
-                    yield future.result()
-        except BrokenProcessPool:
-            raise RewardkitError(
-                "a worker was killed (by the system, for want of memory?); the same command goes on where it stopped, "
-                "workers=1 needs less memory"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _nothing() -> None:
+    """The first task of a worker: by then it has imported this module."""
 
 
 def _begin_worker(counted: Any) -> None:

@@ -55,7 +55,7 @@ class UnitSettings:
     format: str
     source: str
     name: str
-    groups: int = 1000
+    groups: int = 500
     shard_bytes: int = 2**28
     max_candidates: int = 16
     max_side: int | None = None
