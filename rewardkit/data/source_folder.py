@@ -192,7 +192,9 @@ def refused_entries(root: Path) -> list[tuple[str, str, str]]:
         DataError: An archive is damaged.
     """
     found = []
-    for path in sorted(path for path in root.rglob("*") if path.suffix in ARCHIVES and path.is_file()):
+    # Not by Path.rglob, which takes seconds over a hundred thousand images.
+    named = [os.path.join(at, name) for at, _, names in os.walk(root) for name in names if name.endswith(ARCHIVES)]
+    for path in sorted(path for path in map(Path, named) if path.suffix in ARCHIVES and path.is_file()):
         try:
             found += [(path.relative_to(root).as_posix(), name, reason) for name, _, reason in entries(path) if reason]
         except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:

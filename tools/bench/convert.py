@@ -4,8 +4,10 @@
 
 A: the faster of ``shutil.copytree`` and ``cp -r``. B: ``python -m rewardkit data convert format=jsonl``, the command
 as a person types it. Both read from the page cache and write to the same disk; nothing is flushed to the disk by
-either. The rate is copy seconds / convert seconds. Memory is that of the whole process tree (``tree_memory.py``), less
-that of one process right after the imports; measured in runs of their own, also with ten times the rows.
+either. The rate is copy seconds / convert seconds. What a round wrote stays until the last is done (3.6 GB a round at
+full size): ext4 makes files several times more slowly right after others were removed, which would flatter the
+conversion. Memory is that of the whole process tree (``tree_memory.py``), less that of one process right after the
+imports; measured in runs of their own, also with ten times the rows.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hpd_like import CANDIDATES, Shape, make_source
@@ -85,30 +88,29 @@ def main() -> int:
 
 
 def measure(source: Path, out: Path, shape: Shape, rounds: int, workers: int) -> Times:
-    """Copies and converts in turns; each finds the source in the page cache and leaves nothing behind."""
+    """Copies and converts in turns; each finds the source in the page cache and writes to a folder of its own."""
     times = Times()
     files = files_below(source)
-    copied, shards = out / "copied", out / "shards"
+    written = out / "written"
+    shutil.rmtree(written, ignore_errors=True)
     digests = set()
     for number in range(rounds):
-        for leftover in (copied, shards):
-            shutil.rmtree(leftover, ignore_errors=True)
         times.loads.append(load())
+        targets = {name: written / str(number) / name for name in ("copytree", "cp", "shards")}
+        (written / str(number)).mkdir(parents=True)
         warm(files)
-        times.copytree.append(seconds(lambda: shutil.copytree(source, copied)))
-        shutil.rmtree(copied)
+        times.copytree.append(seconds(partial(shutil.copytree, source, targets["copytree"])))
         warm(files)
-        times.cp.append(seconds(lambda: subprocess.run(["cp", "-r", source, copied], check=True)))
-        shutil.rmtree(copied)
+        times.cp.append(seconds(partial(subprocess.run, ["cp", "-r", source, targets["cp"]], check=True)))
         warm(files)
-        times.convert.append(seconds(lambda: times.own.append(convert(source, shards, workers))))
-        digests.add(counted(shards, shape))
-        shutil.rmtree(shards)
+        times.convert.append(seconds(lambda to=targets["shards"]: times.own.append(convert(source, to, workers))))  # type: ignore[misc]
+        digests.add(counted(targets["shards"], shape))
         print(
             f"round {number + 1}: copytree {times.copytree[-1]:.2f} s, cp -r {times.cp[-1]:.2f} s, "
             f"convert {times.convert[-1]:.2f} s (its own {times.own[-1]:.1f} s)",
             flush=True,
         )
+    shutil.rmtree(written)
     assert len(digests) == 1, "the rounds wrote different shards"
     return times
 
