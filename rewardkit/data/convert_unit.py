@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rewardkit.data.group import Group
+from rewardkit.data.group import Candidate, Group
 from rewardkit.data.grouping import Grouped, build_group
 from rewardkit.data.index_rows import ShardRows
 from rewardkit.data.large_groups import split_large
@@ -247,7 +247,7 @@ def _parts(
     group = replace(
         group,
         candidates=tuple(
-            replace(candidate, width=image.width, height=image.height, sha256=image.sha256)
+            Candidate(candidate.file, candidate.generator, image.width, image.height, image.sha256)
             for candidate, image in zip(group.candidates, images, strict=True)
         ),
         # The writer gives files their names in the shard; where they came from stays on record.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from rewardkit.data.group import Group, to_json
+from rewardkit.data.group import Candidate, Group, to_json
 from rewardkit.data.shards import IMAGE_SUFFIXES
 from rewardkit.data.tar_files import TarFileWriter
 from rewardkit.errors import DataError, UserError
@@ -94,7 +94,7 @@ class ShardWriter:
         stored = replace(
             group,
             candidates=tuple(
-                replace(c, file=name, sha256=c.sha256 or hashlib.sha256(image).hexdigest())
+                Candidate(name, c.generator, c.width, c.height, c.sha256 or hashlib.sha256(image).hexdigest())
                 for c, name, image in zip(group.candidates, names, images, strict=True)
             ),
         )

@@ -13,9 +13,6 @@ from rewardkit.data.image_files import check_whole, decode_rgb, image_size
 JPEG_QUALITY = 95
 """Default for images that are made smaller; with full colour resolution, the loss is below that of a model's resize."""
 
-_KINDS = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"))
-"""How files of the kinds that shards hold begin; WebP is told by bytes 0 to 3 and 8 to 11."""
-
 
 @dataclass(frozen=True, slots=True)
 class ShardImage:
@@ -74,9 +71,11 @@ def prepare_image(data: bytes, *, decode: bool, max_side: int | None = None, qua
 
 def file_kind(data: bytes) -> str | None:
     """``jpg``, ``png`` or ``webp`` by the file's first bytes, None for any other kind."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    return next((kind for signature, kind in _KINDS if data.startswith(signature)), None)
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
 def _encode(picture: Image.Image, kind: str, quality: int) -> bytes:

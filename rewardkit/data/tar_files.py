@@ -158,15 +158,17 @@ class TarFileWriter:
 
 def _header(name: str, size: int) -> bytes:
     """A header block; ``_EMPTY`` with what differs from file to file."""
-    block = bytearray(_EMPTY)
-    encoded = name.encode("ascii")
+    encoded, digits = name.encode("ascii"), b"%011o" % size
     if len(encoded) > _NAME.stop or not 0 <= size < 8**11:
         raise ValueError(f"{name!r} with {size} bytes does not go into a shard")
+    block = bytearray(_EMPTY)
     block[: len(encoded)] = encoded
-    block[124:135] = b"%011o" % size
-    block[_CHECKSUM] = b" " * 8
-    block[_CHECKSUM] = b"%06o\0 " % sum(block)
+    block[_SIZE] = digits
+    block[_CHECKSUM] = b"%06o\0 " % (_EMPTY_SUM + sum(encoded) + sum(digits))
     return bytes(block)
 
 
 _EMPTY = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+_SIZE = slice(124, 135)
+_EMPTY_SUM = sum(_EMPTY) - sum(_EMPTY[_SIZE]) - sum(_EMPTY[_CHECKSUM]) + 8 * ord(" ")
+"""Of all bytes but the name and the size, where those of the sum itself count as spaces."""
