@@ -87,6 +87,8 @@ def truncated_share(data: PreferenceData, context_length: int) -> float:
 
 def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opened: Opened, console: Console) -> None:
     """Says what is about to be trained, on what, and where it goes."""
+    from rewardkit.engine.precision import find_precision
+
     assert data.schedule is not None and data.train_data is not None
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     every = sum(p.numel() for p in model.parameters())
@@ -103,7 +105,8 @@ def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opene
         f"({', '.join(data.val_names)})",
         f"steps   {options.trainer.max_steps} of {options.data.batch_groups} "
         f"{'comparisons' if options.data.pairing == 'pairs' else 'groups'}, "
-        f"{options.trainer.max_steps / data.schedule.steps_per_epoch:.1f} epochs",
+        f"{options.trainer.max_steps / data.schedule.steps_per_epoch:.1f} epochs, precision "
+        f"{find_precision(options.trainer.precision)}",
         f"run     {opened.layout.root}" + (f", continued from step {opened.step}" if opened.step else ""),
     ]
     cut = truncated_share(data, model.tokenizer.context_length)

@@ -96,6 +96,8 @@ def _forward_backward(module: nn.Module, batch: Batch, options: FitOptions) -> i
     """Bytes that autograd keeps for the backward pass of one micro-batch."""
     import torch
 
+    from rewardkit.engine.precision import find_precision
+
     kept: dict[int, int] = {}
     parameters = {p.untyped_storage().data_ptr() for p in module.parameters()}
 
@@ -105,7 +107,7 @@ def _forward_backward(module: nn.Module, batch: Batch, options: FitOptions) -> i
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(options.trainer.precision)
+    dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(find_precision(options.trainer.precision))
     with (
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),

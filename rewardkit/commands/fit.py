@@ -79,6 +79,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
     from rewardkit.engine.loggers import make_loggers
+    from rewardkit.engine.precision import find_precision
     from rewardkit.engine.run_directory import RUN_NAME_VARIABLE, launched_rank, write_run_files
     from rewardkit.engine.train import Hardware, count_devices, describe_stop, make_trainer, quieten, set_threads, train
 
@@ -89,7 +90,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         count_devices(options.trainer.devices),
         options.trainer.nodes,
         options.trainer.strategy,
-        options.trainer.precision,
+        find_precision(options.trainer.precision),
     )
     os.environ[RUN_NAME_VARIABLE] = layout.root.name
     layout.root.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
             config=composed_yaml(composed, origins=True, skip=NOT_IN_CONFIG) + "\n",
             values=flat_values(options),
             arguments=arguments,
-            environment=describe_environment(seed=options.seed),
+            environment=describe_environment(seed=options.seed, precision=hardware.precision),
         )
     announce(options, model, data, opened, console)
     callbacks = build_callbacks(options, layout, data, console)

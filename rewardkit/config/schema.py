@@ -173,8 +173,9 @@ class TrainerOptions:
     """Machines that take part."""
     strategy: str = option("auto", choices=("auto", "ddp"))
     """How ranks share the work: auto takes ddp where there is more than one."""
-    precision: str = option("32", choices=("32", "bf16", "16"))
-    """Arithmetic of the towers: 32, or autocast to bf16 or 16. Scores and losses are always 32."""
+    precision: str = option("32", choices=("32", "bf16", "16", "auto"))
+    """Arithmetic of the towers: 32, or autocast to bf16 or 16; auto is bf16 where the machine computes in it, else 32.
+    Scores and losses are always 32."""
     checkpoint_every: int = option(500, at_least=1)
     """Steps between resumable checkpoints."""
     validate_every: int | None = option(None, at_least=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rewardkit.data.group import Group
 from rewardkit.data.index import Scale, ShardIndex
 from rewardkit.data.shards import Sample
+from rewardkit.data.sources import expect_range
 from rewardkit.errors import UserError
 
 
@@ -121,6 +122,12 @@ class Mixture:
         """Reads a group with its images; see ``read_sample``."""
         index, local = self.locate(position)
         return index.sample(local)
+
+    def expect(self, positions: Iterable[int]) -> None:
+        """Says which groups will be read next, so that the disk fetches them all at once, not one after the other."""
+        for position in positions:
+            index, local = self.locate(position)
+            expect_range(index.path(local), int(index.offset[local]), int(index.length[local]))
 
     def record(self, position: int) -> Group:
         """Reads a group without its images; see ``read_record``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def read_range(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
             failure = error
     assert failure is not None
     raise DataError(f"{path} cannot be read ({READ_ATTEMPTS} attempts): {failure.strerror or failure}")
+
+
+def expect_range(path: str | os.PathLike[str], offset: int, length: int) -> None:
+    """Says that bytes of a file will be read soon, so that a disk fetches them meanwhile; changes nothing else.
+
+    What is wrong with the file shows when it is read.
+    """
+    if not hasattr(os, "posix_fadvise"):  # macOS and Windows have none
+        return
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
 
 
 def _read(path: str | os.PathLike[str], offset: int, length: int) -> bytes:

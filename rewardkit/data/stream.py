@@ -165,6 +165,7 @@ class GroupDataset(Dataset[Batch]):
 
     def __getitems__(self, micro: MicroBatch) -> Batch | Failure:
         """The batch of a ``MicroBatch``."""
+        self._mixture.expect(int(at) for at in micro.positions if at >= 0 and self._memory.get(int(at)) is None)
         try:
             return collate(
                 [self._place(micro, n) for n in range(len(micro.positions))],

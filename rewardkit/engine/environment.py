@@ -19,7 +19,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def describe_environment(*, seed: int) -> dict[str, Any]:
+def describe_environment(*, seed: int, precision: str) -> dict[str, Any]:
     """The environment as plain values."""
     versions = {"rewardkit": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
@@ -34,6 +34,7 @@ def describe_environment(*, seed: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu_cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        "precision": precision,
         "gpus": gpus,
         "git_revision": git_revision(Path(__file__).parent),
         "python_executable": Path(sys.executable).name,

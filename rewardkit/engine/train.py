@@ -15,10 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from rewardkit.engine.checkpoints import ResumableCheckpoints
 from rewardkit.engine.interruption import Interruption, TrainingStopped
+from rewardkit.engine.precision import PRECISIONS
 from rewardkit.errors import EXIT_DONE, UserError
-
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-"""The recipe's names of precisions, and Lightning's."""
 
 
 @dataclass(frozen=True, slots=True)
