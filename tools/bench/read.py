@@ -3,9 +3,10 @@
     python tools/bench/read.py [--rounds 5] [--groups 4000] [--out build/bench] [--json FILE] [--check]
 
 A: every file of every shard, in the order in which they lie, by the fastest of ``tarfile`` (``r:`` and ``r|``) and
-webdataset. B: what a loader worker does before it decodes images: the epoch's order from the index, then each group by
-its byte range, its record parsed and checked. One process, one thread each. The rate is samples a second of B / of A:
-once with the shards in the page cache, once with them dropped from it before each reading.
+webdataset. B: what a loader worker does before it decodes images: the epoch's order from the index, then for each
+micro-batch its groups by their byte ranges, their records parsed and checked. One process, one thread each. The rate is
+samples a second of B / of A: once with the shards in the page cache, once with them dropped from it before each
+reading.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from rewardkit.data.mixture import Mixture
 from rewardkit.data.order import epoch_order
 from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.data.shards import shard_paths
+
+MICRO_GROUPS = 32
+"""Groups in a micro-batch, as a training takes them by default."""
 
 RATE = 0.9
 """Least rate of the shuffled reading, of that of the sequential."""
@@ -111,11 +115,13 @@ def with_webdataset(paths: list[Path]) -> int:
 
 
 def shuffled(mixture: Mixture, epoch: int) -> int:
-    """Reads every group of an epoch in its order; the number of samples."""
+    """Reads every group of an epoch in its order, as ``GroupDataset`` does; the number of samples."""
     count = 0
-    for position in epoch_order(mixture.shard, seed=0, epoch=epoch):
-        sample = mixture.sample(int(position))
-        count += len(sample.images) == CANDIDATES
+    order = epoch_order(mixture.shard, seed=0, epoch=epoch).tolist()
+    for start in range(0, len(order), MICRO_GROUPS):
+        micro = order[start : start + MICRO_GROUPS]
+        mixture.expect(micro)
+        count += sum(len(mixture.sample(position).images) == CANDIDATES for position in micro)
     return count
 
 
