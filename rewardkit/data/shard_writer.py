@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -111,7 +112,7 @@ class ShardWriter:
             if self._in_shard >= self._max_groups or tar.offset >= self._max_bytes:
                 self._close()
         except OSError as error:
-            raise DataError(f"{self.path(self._shard)} cannot be written: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
         return written
 
     def path(self, shard: int) -> Path:
@@ -124,11 +125,19 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._tar is None:
             return
-        if kind is None:
-            self._close()
-        else:
-            self._tar.close()
-            self._part().unlink(missing_ok=True)
+        try:
+            if kind is None:
+                self._close()
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        finally:
+            if self._tar is not None:  # it is not complete, and will not be
+                with suppress(OSError):  # a full disk was told already
+                    self._tar.close()
+                self._part().unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"{self.path(self._shard)} cannot be written: {error.strerror or error}")
 
     def _part(self) -> Path:
         return self.folder / f".{self.path(self._shard).name}.part-{os.getpid()}"

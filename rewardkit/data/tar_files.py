@@ -18,6 +18,9 @@ from rewardkit.errors import BadSample
 BLOCK = tarfile.BLOCKSIZE
 """Headers are one block, and files are padded to whole blocks."""
 
+WRITE_BYTES = 2**20
+"""An archive is written in pieces of this size: fewer calls, and whole pages, than file by file."""
+
 _PLAIN = re.compile(
     rb"""
     (?:[0-7]{7}\0){3} ([0-7]{11})\0 [0-7]{11}\0   # mode, owner, group; size; time
@@ -127,7 +130,7 @@ class TarFileWriter:
 
     def __init__(self, path: str | Path) -> None:
         self.offset = 0
-        self._file = open(path, "wb")  # noqa: SIM115  (closed by finish or close)
+        self._file = open(path, "wb", buffering=WRITE_BYTES)  # noqa: SIM115  (closed by finish or close)
 
     def add(self, name: str, data: bytes) -> None:
         """Adds a file.

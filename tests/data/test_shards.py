@@ -126,12 +126,21 @@ def test_nothing_is_left_of_a_shard_that_was_not_finished(tmp_path, group_of):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_told(tmp_path, group_of, monkeypatch):
-    writer = ShardWriter(tmp_path, "set")
-    monkeypatch.setattr(writer, "_part", lambda: "/dev/full")
-    with pytest.raises(DataError, match=r"set-000000.tar cannot be written: No space left on device"):
-        for n in range(100):
-            writer.write(*group_of(n))
+@pytest.mark.parametrize("groups", [1, 40])  # told at the end, and before
+def test_a_full_disk_is_told(tmp_path, group_of, monkeypatch, groups):
+    (tmp_path / "part").symlink_to("/dev/full")
+    large = b"\xff\xd8\xff" + bytes(100_000)
+    written = 0
+    with (
+        pytest.raises(DataError, match=r"set-000000.tar cannot be written: No space left on device"),
+        ShardWriter(tmp_path, "set") as writer,
+    ):
+        monkeypatch.setattr(writer, "_part", lambda: tmp_path / "part")
+        for n in range(groups):
+            group, images = group_of(n)
+            writer.write(group, [large] * len(images))
+            written += 1
+    assert written < 40 and not list(tmp_path.iterdir())
 
 
 def test_folders_without_shards(tmp_path):
