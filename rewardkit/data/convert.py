@@ -7,9 +7,13 @@ killed goes on where it stopped and gives the same bytes as one that was not.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +31,13 @@ from rewardkit.data.convert_errors import (
 from rewardkit.data.convert_gather import Progress, gather_source
 from rewardkit.data.convert_result import put_together, shards_of
 from rewardkit.data.convert_unit import REPORT_FILE, BadGroup, UnitReport, UnitSettings
-from rewardkit.data.convert_work import FAILED_FILE, FINISHED_FILE, clean, locked, take_up, work_folder
+from rewardkit.data.convert_work import FAILED_FILE, clean, locked, take_up, work_folder
 from rewardkit.data.formats import find_format
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.reading.fields import source_folder
 from rewardkit.data.reading.format import BadRow, ReadLog, TooManyBadRows
 from rewardkit.data.source_images import JPEG_QUALITY
-from rewardkit.errors import DataError, UserError
+from rewardkit.errors import DataError, RewardkitError, UserError
 
 __all__ = ["ERRORS_FILE", "Converted", "Progress", "convert"]
 
@@ -146,13 +150,13 @@ def convert(
         decode=decode,
         outside=outside,
     )
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        return _finished(out, settings.work)
     if not src.exists():
         raise UserError(f"src={src} does not exist")
+    plan = {"format": format, "src": str(src.resolve()), "options": asdict(asked), "part": part}
+    plan |= {key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format")}
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        return _finished(out, settings.work, plan, source_folder(src))
     with locked(settings.work), Workers(workers, engine) as hands:
-        plan = {"format": format, "src": str(src.resolve()), "options": asdict(asked), "part": part}
-        plan |= {key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format")}
         take_up(settings.work, plan)
         clean(settings.work)
 
@@ -169,6 +173,7 @@ def convert(
         made = {"action": "convert", "format": format, "src": str(src), "options": asdict(asked), "max_side": max_side}
         files = {file: size for file, (size, _) in sorted(log.files.items())}
         made |= {"quality": quality if max_side else None, "part": part and f"{part[0] + 1}/{part[1]}", "files": files}
+        made["plan"] = _digest(plan)
         shards = shards_of(settings, len(reports))
         done.shards = len(shards)
         errors = error_lines(done.bad_rows, done.bad)
@@ -177,23 +182,31 @@ def convert(
     return done
 
 
-def _finished(out: Path, work: Path) -> Converted:
-    """What a conversion did that was killed right after its last step, when only its work folder was left to remove.
+def _finished(out: Path, work: Path, plan: dict[str, Any], source: Path) -> Converted:
+    """What this very conversion did, where it is done already, perhaps by a process that was killed at its end.
 
     Raises:
-        UserError: ``out`` is no such result.
+        UserError: ``out`` is something else.
     """
-    if not (work / FINISHED_FILE).exists():
+    made: Mapping[str, Any] = {}
+    with suppress(RewardkitError):
+        made = ShardIndex.open(out).made
+    files = made.get("files", {})
+    same = all((source / name).is_file() and (source / name).stat().st_size == size for name, size in files.items())
+    if made.get("plan") != _digest(plan) or not same:
         raise UserError(f"out={out} exists already; choose another folder, or remove it first")
     with locked(work):
-        summary = dict(ShardIndex.open(out).made["summary"])
+        counts = {name: made["summary"][name] for name in COUNTS}
         rows, groups = read_errors(out / ERRORS_FILE)
-        counts = {name: summary[name] for name in COUNTS}
-        done = Converted(
-            **counts, bad_rows=rows, bad=groups, notes=Counter(summary["notes"]), taken_up=counts["shards"]
-        )
+        notes = Counter(made["summary"]["notes"])
+        done = Converted(**counts, bad_rows=rows, bad=groups, notes=notes, taken_up=counts["shards"])
         shutil.rmtree(work, ignore_errors=True)
     return done
+
+
+def _digest(plan: dict[str, Any]) -> str:
+    """What names a conversion: another source, format or option gives another one."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _do_all(

@@ -10,7 +10,6 @@ from typing import Any
 
 from rewardkit.data.convert_errors import ERRORS_FILE
 from rewardkit.data.convert_unit import UnitSettings
-from rewardkit.data.convert_work import FINISHED_FILE
 from rewardkit.data.index_build import Part, write_index
 from rewardkit.data.index_rows import IndexRows
 from rewardkit.data.merge import link_or_copy
@@ -49,7 +48,6 @@ def put_together(settings: UnitSettings, shards: list[Path], out: Path, errors: 
         write_index(result, parts, made=made)
         if out.exists():
             out.rmdir()
-        (settings.work / FINISHED_FILE).touch()
         result.rename(out)
     except OSError as error:
         raise RewardkitError(

@@ -19,8 +19,6 @@ from rewardkit.errors import UserError
 PLAN_FILE = "plan.json"
 GATHERED_FILE = "gathered.json"
 LOCK_FILE = "lock"
-FINISHED_FILE = "finished"
-"""Says that the result may be in its place already."""
 FAILED_FILE = "failed"
 """Stands where an attempt ended since too much was bad: what it did is of use to the same conversion only."""
 

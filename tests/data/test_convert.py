@@ -335,3 +335,19 @@ def test_rows_that_contradict_each_other_count_as_bad_rows_and_are_listed(source
     with pytest.raises(DataError, match=r"12 of 54 rows cannot be used.*all are listed in .*out.convert_errors.jsonl"):
         convert("jsonl", source, tmp_path / "out")
     assert convert("jsonl", source, tmp_path / "out", max_bad_fraction=0.3).written == 30
+
+
+def test_the_same_conversion_again_is_done_already_and_another_is_refused(source, tmp_path):
+    """As after a kill in the moment between the last step and the end of the process."""
+    first = convert("jsonl", source, tmp_path / "out")
+    (tmp_path / ".out.converting" / "units").mkdir(parents=True)  # what a kill while it is removed leaves
+    before = shard_bytes(tmp_path / "out")
+    again = convert("jsonl", source, tmp_path / "out")
+    assert (again.rows, again.written, again.taken_up) == (first.rows, first.written, first.shards)
+    assert shard_bytes(tmp_path / "out") == before and not (tmp_path / ".out.converting").exists()
+    with pytest.raises(UserError, match="exists already"):
+        convert("jsonl", source, tmp_path / "out", max_candidates=8)
+    with open(source / "prefs.jsonl", "a") as file:
+        file.write("\n")
+    with pytest.raises(UserError, match="exists already"):
+        convert("jsonl", source, tmp_path / "out")
