@@ -40,6 +40,7 @@ class SourceFolder:
     def __init__(self, root: Path, *, outside: bool = False) -> None:
         self.root = root
         self._outside = outside
+        self._text = os.fspath(root)
         self._real_root = os.path.realpath(root)
         self._inside: dict[str, bool] = {}
         self._archives: dict[str, _Archive | None] = {}
@@ -59,12 +60,11 @@ class SourceFolder:
             raise BadSample(f"{name!r} is not a file name")
         if not self._outside and (name.startswith("/") or ".." in name.split("/")):
             raise BadSample(f"{name!r} {OUTSIDE}")
-        path = os.path.join(self.root, folder, name)
+        path = os.path.join(self._text, folder, name)
         try:
-            # Not to wait for the other end of a pipe.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            descriptor, link = _open(path)
             try:
-                return self._read(descriptor, path)
+                return self._read(descriptor, path, link)
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError):
@@ -74,24 +74,24 @@ class SourceFolder:
                 raise BadSample(f"{path} is not a file name: {error.strerror}") from None
             raise
 
-    def _read(self, descriptor: int, path: str) -> bytes:
+    def _read(self, descriptor: int, path: str, link: bool) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BadSample(f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a plain file'}")
         if status.st_size > MAX_IMAGE_BYTES:
             raise BadSample(f"{path} has {status.st_size:,} bytes, more than {MAX_IMAGE_BYTES:,}")
-        if not self._outside and not self._lies_inside(path):
+        if not self._outside and not self._lies_inside(path, link):
             raise BadSample(f"{path} is a symbolic link that {OUTSIDE}")
         return _whole(descriptor, status.st_size)
 
-    def _lies_inside(self, path: str) -> bool:
+    def _lies_inside(self, path: str, link: bool) -> bool:
         """Whether the file, with all links followed, lies below the root. Folders are looked up once."""
+        if link:
+            return self._below_root(os.path.realpath(path))
         folder = os.path.dirname(path)
         if folder not in self._inside:
             self._inside[folder] = self._below_root(os.path.realpath(folder))
-        if not stat.S_ISLNK(os.lstat(path).st_mode):
-            return self._inside[folder]
-        return self._below_root(os.path.realpath(path))
+        return self._inside[folder]
 
     def _below_root(self, real: str) -> bool:
         return real == self._real_root or real.startswith(self._real_root.rstrip(os.sep) + os.sep)
@@ -200,6 +200,17 @@ def refused_entries(root: Path) -> list[tuple[str, str, str]]:
         except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
             raise DataError(f"{path} cannot be read (cut off while downloading?): {error}") from None
     return found
+
+
+def _open(path: str) -> tuple[int, bool]:
+    """Opens a file for reading; also whether it is a symbolic link. Never waits for the other end of a pipe."""
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW), False
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    return os.open(path, flags), True
 
 
 def _whole(descriptor: int, size: int) -> bytes:
