@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ class ShardIndex:
 
     def path(self, position: int) -> Path:
         """The shard of a group."""
-        return self.folder / self.shards[self.shard[position]]
+        return _shard_path(self.folder, self.shards[self.shard[position]])
 
     def sample(self, position: int) -> Sample:
         """Reads a group with its images; see ``read_sample``."""
@@ -195,6 +196,12 @@ class ShardIndex:
             first = m if name.startswith("each_comparison") else c if name.startswith("each_candidate") else n
             if array.shape != ((first, d) if name in WIDE else (first,)):
                 raise ValueError(f"{name} has shape {array.shape}")
+
+
+@lru_cache(maxsize=4096)
+def _shard_path(folder: Path, name: str) -> Path:
+    """Where a shard lies; asked for with every sample, and joining paths takes longer than reading a header."""
+    return folder / name
 
 
 def _open_arrays(folder: Path) -> dict[str, NDArray[Any]]:

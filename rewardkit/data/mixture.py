@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ class Mixture:
         self.dimension_map = dict(dimension_map or {})
         self._columns = [self._model_columns(index) for index in self.indices]
         self._starts = np.concatenate([[0], np.cumsum([len(index) for index in self.indices])]).astype(np.int64)
+        self._begins: list[int] = self._starts.tolist()
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -105,8 +107,8 @@ class Mixture:
 
     def locate(self, position: int) -> tuple[ShardIndex, int]:
         """The source of a group and its position there."""
-        number = int(np.searchsorted(self._starts, position, side="right")) - 1
-        return self.indices[number], position - int(self._starts[number])
+        number = bisect_right(self._begins, position) - 1
+        return self.indices[number], position - self._begins[number]
 
     def path(self, position: int) -> Path:
         """The shard of a group."""
