@@ -91,7 +91,11 @@ def measure(shards: Path, rounds: int, state: str) -> list[Figure]:
     sequential = [max(values) for values in zip(*(rates[name] for name in readers if name != "shuffled"), strict=True)]
     figures = [Figure(f"{state}: {name}", "samples/s", values, digits=0) for name, values in rates.items()]
     ratio = [a / b for a, b in zip(rates["shuffled"], sequential, strict=True)]
-    return [*figures, Figure(f"{state}: shuffled / fastest sequential", "", ratio, RATE)]
+    # From the disk, what reads ahead of itself wins by as much as the disk is faster than one process: no demand.
+    return [
+        *figures,
+        Figure(f"{state}: shuffled / fastest sequential", "", ratio, RATE if state == "warm" else None),
+    ]
 
 
 def with_tarfile(paths: list[Path], mode: str) -> int:
