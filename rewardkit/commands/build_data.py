@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from rewardkit.commands.build import uses_captions
+from rewardkit.commands.build_objective import uses_captions
 from rewardkit.config.schema import CacheOptions, EmbeddedOptions, FitOptions
 from rewardkit.data.cache import cache_root
 from rewardkit.data.datamodule import PreferenceData
@@ -43,7 +43,7 @@ def build_data(
         workers=data.workers,
         pairing=data.pairing,
         seed=options.seed,
-        captions=uses_captions(options),
+        captions=uses_captions(options.objective),
         max_bad_fraction=data.max_bad_fraction,
         errors_path=errors_path,
         allow_overlap=data.allow_overlap,

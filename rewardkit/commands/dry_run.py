@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from rewardkit.commands.build import build_model, build_module
 from rewardkit.commands.build_data import build_data
+from rewardkit.commands.build_model import build_model
+from rewardkit.commands.build_module import build_module
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.batch import Batch
 from rewardkit.engine.train import count_devices

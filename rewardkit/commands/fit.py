@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     started = time.monotonic()
     composed = compose_fit(with_recipe_of_run(parse_overrides(arguments)))
     options = composed.options
-    from rewardkit.commands.build import check
+    from rewardkit.commands.check import check
 
     check(options)
     if options.dry_run:
@@ -73,8 +73,9 @@ def recipe_name(options: FitOptions) -> str:
 
 
 def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], started: float) -> int:
-    from rewardkit.commands.build import build_model, build_module
     from rewardkit.commands.build_data import announce, build_data
+    from rewardkit.commands.build_model import build_model
+    from rewardkit.commands.build_module import build_module
     from rewardkit.commands.fit_callbacks import build_callbacks
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment

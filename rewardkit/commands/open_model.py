@@ -45,7 +45,7 @@ def open_model(name: str | None, *, device: str = "auto") -> LoadedReward:
 
 def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
     """Writes the model of a run's checkpoint as a bundle, without calibration or evaluation."""
-    from rewardkit.commands.build import build_model
+    from rewardkit.commands.build_model import build_model
     from rewardkit.engine.checkpoints import read_checkpoint
     from rewardkit.models.checkpoints import load_strictly
 

@@ -1,0 +1,35 @@
+"""From the options of ``fit`` to the LightningModule."""
+
+from __future__ import annotations
+
+from rewardkit.commands.build_objective import build_objective, term_coefficients
+from rewardkit.config.optim_options import OptimOptions
+from rewardkit.config.schema import FitOptions
+from rewardkit.models.clip import CLIPReward
+from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
+
+
+def build_module(options: FitOptions, model: CLIPReward) -> PairwiseCLIPReward:
+    """The LightningModule: model, objective and optimisation."""
+    return PairwiseCLIPReward(
+        model,
+        build_objective(options.objective, model.dimensions),
+        optimisation(options.optim, total_steps=options.trainer.max_steps),
+        coefficients=term_coefficients(options.objective),
+        seed=options.seed,
+        max_logit_scale=options.model.max_logit_scale,
+    )
+
+
+def optimisation(optim: OptimOptions, *, total_steps: int) -> Optimisation:
+    """AdamW and its schedule as values."""
+    return Optimisation(
+        total_steps=total_steps,
+        lr=optim.lr,
+        head_lr=optim.lr if optim.head_lr is None else optim.head_lr,
+        betas=(optim.betas[0], optim.betas[1]),
+        eps=optim.eps,
+        weight_decay=optim.weight_decay,
+        warmup_steps=optim.warmup_steps,
+        schedule=optim.schedule,
+    )

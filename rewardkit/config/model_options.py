@@ -1,0 +1,50 @@
+"""The options of the model and of its images: the sections ``model`` and ``transform`` of ``fit``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rewardkit.config.options import option
+
+
+@dataclass
+class ModelOptions:
+    """The CLIP reward: an open_clip image tower and text tower, and a head for each dimension."""
+
+    architecture: str = option("ViT-H-14")
+    """An open_clip architecture (`ViT-H-14`), or the path of an open_clip JSON config; recipes may name a file that
+    ships beside them (`towers/NAME.json`)."""
+    pretrained: str | None = option(None)
+    """open_clip tag of pretrained weights, or a local .pt/.safetensors file; null starts from random weights."""
+    dimensions: list[str] = option(["overall"])
+    """Names of what is judged; one or many."""
+    head: str = option("auto", choices=("auto", "cosine", "projection"))
+    """cosine: one dimension, plain CLIP. projection: a learned projection for each dimension. auto: cosine for one
+    dimension, projection for many."""
+    unlocked_image_groups: int | None = option(None, at_least=0)
+    """Train only the last n parameter groups of the image tower (HPS v2: 20); null trains all."""
+    unlocked_text_layers: int | None = option(None, at_least=0)
+    """Train only the last n layers of the text tower (HPS v2: 11); null trains all."""
+    gradient_checkpointing: bool = option(False)
+    """Recompute activations in the backward pass: less memory, more time."""
+    output: str = option("cosine", choices=("cosine", "cosine100", "logit"))
+    """What users of the exported model get: the cosine, 100 times it, or the logit (scale times cosine)."""
+    max_logit_scale: float = option(100.0, above=0)
+    """The logit scale is clamped to [1, this] after each step (CLIP and HPS v2: 100)."""
+
+
+@dataclass
+class TransformOptions:
+    """How an image becomes the model's input; recorded in the bundle."""
+
+    size: int | None = option(None, at_least=8)
+    """Side of the square input, pixels. Default: the architecture's."""
+    resize: str = option("pad", choices=("pad", "crop", "squash"))
+    """pad: the longest side fits, black borders (HPS v2). crop: the shortest side fits, centre crop. squash: both
+    fit."""
+    interpolation: str = option("bicubic", choices=("bicubic", "bilinear"))
+    """Interpolation of the resize."""
+    antialias: bool = option(True)
+    """Low-pass before shrinking; the published HPS v2 transform depends on the torchvision version here."""
+    decode: str = option("exact", choices=("exact", "scaled"))
+    """scaled lets the JPEG decoder shrink large images while it decodes: faster, pixels differ slightly."""
