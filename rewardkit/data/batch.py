@@ -96,6 +96,10 @@ class Batch:
             place is empty because another rank has one group more.
         bad: The samples of this micro-batch that could not be used.
         records: In an evaluation, the record of each row of ``tokens`` that is not a dummy; else empty.
+        image_features: float32 ``[N, E]``, the image tower's output for every candidate (a dummy's row is 0), where it
+            was computed beforehand; ``pixels`` are then ``[N, 3, 0, 0]``. None where the model encodes ``pixels``.
+        text_features: float32 ``[G, E]``, the text tower's output for every prompt, likewise.
+        caption_features: float32 ``[C, E]``, likewise for ``caption_tokens``.
     """
 
     pixels: Tensor
@@ -123,6 +127,9 @@ class Batch:
     positions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     bad: list[BadReport] = field(default_factory=list)
     records: list[EvaluatedGroup] = field(default_factory=list)
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+    caption_features: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """The batch with every tensor moved, as ``Tensor.to`` moves one (Lightning calls this)."""
