@@ -36,13 +36,18 @@ class Denominators:
     Attributes:
         comparisons: Sum of comparison weights per model dimension, float ``[D]``.
         groups: Groups with at least one comparison on the dimension, float ``[D]``.
-        rankings: Rankings per dimension, float ``[D]``.
+        decided: Sum of weights of the comparisons that prefer one candidate (neither a tie nor as many votes for each
+            side; ``comparisons.is_decided``), float ``[D]``.
+        decided_groups: Groups with at least one such comparison on the dimension, float ``[D]``.
+        rankings: Rankings per dimension (``comparisons.rankings_to_learn``), float ``[D]``.
         ratings: Candidates with at least one numeric answer per dimension, float ``[D]``.
         captions: Candidates that carry a caption of their own, float ``[]``.
     """
 
     comparisons: Tensor
     groups: Tensor
+    decided: Tensor
+    decided_groups: Tensor
     rankings: Tensor
     ratings: Tensor
     captions: Tensor
@@ -99,7 +104,6 @@ class Batch:
         image_features: float32 ``[N, E]``, the image tower's output for every candidate (a dummy's row is 0), where it
             was computed beforehand; ``pixels`` are then ``[N, 3, 0, 0]``. None where the model encodes ``pixels``.
         text_features: float32 ``[G, E]``, the text tower's output for every prompt, likewise.
-        caption_features: float32 ``[C, E]``, likewise for ``caption_tokens``.
     """
 
     pixels: Tensor
@@ -129,7 +133,6 @@ class Batch:
     records: list[EvaluatedGroup] = field(default_factory=list)
     image_features: Tensor | None = None
     text_features: Tensor | None = None
-    caption_features: Tensor | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """The batch with every tensor moved, as ``Tensor.to`` moves one (Lightning calls this)."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,22 +10,28 @@ from torch import Tensor
 
 from rewardkit.data.bad_samples import BadReport
 from rewardkit.data.batch import Batch, Denominators, EvaluatedGroup, Tokenizer
-from rewardkit.data.comparisons import all_comparisons, rankings_of
-from rewardkit.data.group import NOT_APPLICABLE, Group
-from rewardkit.data.index import Scale
+from rewardkit.data.comparisons import all_comparisons
+from rewardkit.data.group import Group
+from rewardkit.data.group_labels import GroupLabels, LabelSpace, join_labels, labels_of, no_labels
 from rewardkit.data.index_rows import captions_of
 from rewardkit.data.mixture import LabelCounts
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedGroup:
-    """A group with the pixels of its candidates, uint8 ``[K, 3, S, S]``, and its position in the data set."""
+    """A group with the pixels of its candidates, uint8 ``[K, 3, S, S]``, and its position in the data set.
+
+    Attributes:
+        evaluated: In an evaluation, what travels along.
+        labels: ``labels_of`` the group, where they are known already.
+    """
 
     position: int
     key: str
     group: Group
     pixels: Tensor
     evaluated: EvaluatedGroup | None = None
+    labels: GroupLabels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +40,6 @@ class EmptyPlace:
 
     position: int = -1
     bad: BadReport | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSpace:
-    """What a model judges.
-
-    Attributes:
-        dimensions: The model's.
-        dimension_map: Dimension of the data to dimension of the model; None leaves its labels out.
-        scales: Model dimension to the scale of its answers.
-        captions: Whether the batch carries the candidates' captions.
-    """
-
-    dimensions: tuple[str, ...]
-    dimension_map: Mapping[str, str | None]
-    scales: Mapping[str, Scale]
-    captions: bool = False
-
-    def column(self, dimension: str) -> int | None:
-        """The model's dimension that a dimension of the data counts for; None if its labels are left out."""
-        target = self.dimension_map.get(dimension, dimension)
-        return None if target is None else self.dimensions.index(target)
-
-    @property
-    def levels(self) -> int:
-        """Levels of the longest scale; 0 if no dimension has an integer scale."""
-        return max((self.scales[name].levels for name in self.dimensions if name in self.scales), default=0)
 
 
 def collate(
@@ -85,7 +63,6 @@ def collate(
     empty = [place for place in places if isinstance(place, EmptyPlace)]
     sizes = [len(place.group.candidates) for place in loaded] + [1] * len(empty)
     prompts = [place.group.prompt for place in loaded] + [""] * len(empty)
-    starts = [sum(sizes[:n]) for n in range(len(loaded))]
     groups = [place.group for place in loaded]
     dummies = torch.zeros(len(empty), 3, size, size, dtype=torch.uint8)
     candidates = sum(sizes)
@@ -95,9 +72,7 @@ def collate(
         valid=torch.tensor([True] * (candidates - len(empty)) + [False] * len(empty)),
         group=torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)),
         tokens=cut_tokens(tokenize(prompts), tokenize.pad_id),
-        **_comparisons(groups, starts, space),
-        **_rankings(groups, starts, space),
-        **_answers(groups, starts, candidates, space),
+        **join_labels([*(_labels(place, space) for place in loaded), no_labels(len(empty), space)]),
         caption_tokens=captions,
         caption=caption,
         denominators=denominators(counts),
@@ -107,6 +82,10 @@ def collate(
         bad=[place.bad for place in empty if place.bad],
         records=[place.evaluated for place in loaded if place.evaluated],
     )
+
+
+def _labels(place: LoadedGroup, space: LabelSpace) -> GroupLabels:
+    return labels_of(place.group, space) if place.labels is None else place.labels
 
 
 def single_comparison(group: Group, number: int, *, swapped: bool) -> tuple[Group, tuple[int, int]]:
@@ -148,88 +127,12 @@ def denominators(counts: LabelCounts) -> Denominators:
     return Denominators(
         comparisons=torch.tensor(counts.comparisons, dtype=torch.float32),
         groups=torch.tensor(counts.groups, dtype=torch.float32),
+        decided=torch.tensor(counts.decided, dtype=torch.float32),
+        decided_groups=torch.tensor(counts.decided_groups, dtype=torch.float32),
         rankings=torch.tensor(counts.rankings, dtype=torch.float32),
         ratings=torch.tensor(counts.ratings, dtype=torch.float32),
         captions=torch.tensor(counts.captions, dtype=torch.float32),
     )
-
-
-def _comparisons(groups: Sequence[Group], starts: Sequence[int], space: LabelSpace) -> dict[str, Tensor]:
-    first, second, dimension = [], [], []
-    target, votes, weight = [], [], []
-    for group, start in zip(groups, starts, strict=True):
-        for c in all_comparisons(group):
-            column = space.column(c.dimension)
-            if column is None:
-                continue
-            total = sum(c.votes)
-            first.append(start + c.first)
-            second.append(start + c.second)
-            dimension.append(column)
-            target.append([v / total for v in c.votes])
-            votes.append(total)
-            weight.append(c.weight)
-    return {
-        "first": torch.tensor(first, dtype=torch.int64),
-        "second": torch.tensor(second, dtype=torch.int64),
-        "dimension": torch.tensor(dimension, dtype=torch.int64),
-        "target": torch.tensor(target, dtype=torch.float32).reshape(-1, 3),
-        "votes": torch.tensor(votes, dtype=torch.float32),
-        "weight": torch.tensor(weight, dtype=torch.float32),
-    }
-
-
-def _rankings(groups: Sequence[Group], starts: Sequence[int], space: LabelSpace) -> dict[str, Tensor]:
-    rows = []
-    for group, start in zip(groups, starts, strict=True):
-        for name in group.dimensions:
-            column = space.column(name)
-            if column is None:
-                continue
-            for ranking in rankings_of(group, name):
-                ranked = [(start + n, rank) for n, rank in enumerate(ranking.ranks) if rank is not None]
-                rows.append((column, ranked))
-    longest = max((len(ranked) for _, ranked in rows), default=0)
-    candidate = torch.full((len(rows), longest), -1, dtype=torch.int64)
-    rank = torch.full((len(rows), longest), -1.0)
-    for n, (_, ranked) in enumerate(rows):
-        candidate[n, : len(ranked)] = torch.tensor([c for c, _ in ranked], dtype=torch.int64)
-        rank[n, : len(ranked)] = torch.tensor([r for _, r in ranked], dtype=torch.float32)
-    return {
-        "ranking_dimension": torch.tensor([column for column, _ in rows], dtype=torch.int64),
-        "ranking_candidate": candidate,
-        "ranking_rank": rank,
-    }
-
-
-def _answers(groups: Sequence[Group], starts: Sequence[int], candidates: int, space: LabelSpace) -> dict[str, Tensor]:
-    said: dict[tuple[int, int], list[float | None]] = defaultdict(list)
-    for group, start in zip(groups, starts, strict=True):
-        for answer in group.answers:
-            column = space.column(answer.dimension)
-            if column is not None:
-                value = None if answer.value == NOT_APPLICABLE else float(answer.value)
-                said[start + answer.candidate, column].append(value)
-    ratings = torch.full((candidates, len(space.dimensions)), float("nan"))
-    rows, targets = [], []
-    for (candidate, column), values in said.items():
-        numbers = [value for value in values if value is not None]
-        if numbers:
-            ratings[candidate, column] = sum(numbers) / len(numbers)
-        scale = space.scales.get(space.dimensions[column])
-        if scale is None or not scale.levels:
-            continue
-        shares = [0.0] * (space.levels + 1)
-        for value in values:
-            shares[-1 if value is None else round(value - scale.low)] += 1 / len(values)
-        rows.append((candidate, column))
-        targets.append(shares)
-    return {
-        "answer_candidate": torch.tensor([candidate for candidate, _ in rows], dtype=torch.int64),
-        "answer_dimension": torch.tensor([column for _, column in rows], dtype=torch.int64),
-        "answer_target": torch.tensor(targets, dtype=torch.float32).reshape(-1, space.levels + 1),
-        "ratings": ratings,
-    }
 
 
 def _captions(groups: Iterable[Group], candidates: int, tokenize: Tokenizer, *, asked: bool) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from rewardkit.data.group import Group
 from rewardkit.data.shards import Sample, read_record, read_sample, shard_paths
 from rewardkit.errors import DataError, UserError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 INDEX_FILE = "index.json"
 MAX_LEVELS = 32
 """An integer scale with more levels than this is treated as continuous: ratings, but no answers over levels."""
@@ -32,6 +32,8 @@ ARRAYS: Mapping[str, str] = {
     "candidates": "int32",
     "comparisons": "int32",
     "comparison_weight": "float32",
+    "decided": "int32",
+    "decided_weight": "float32",
     "rankings": "int32",
     "ratings": "int32",
     "captions": "int32",
@@ -41,10 +43,19 @@ ARRAYS: Mapping[str, str] = {
     "key_hash": "uint64",
     "each_comparison_dimension": "int16",
     "each_comparison_weight": "float32",
+    "each_comparison_decided": "bool",
     "each_candidate_rated": "bool",
     "each_candidate_hash": "uint64",
 }
-WIDE = ("comparisons", "comparison_weight", "rankings", "ratings", "each_candidate_rated")
+WIDE = (
+    "comparisons",
+    "comparison_weight",
+    "decided",
+    "decided_weight",
+    "rankings",
+    "ratings",
+    "each_candidate_rated",
+)
 """Arrays with a column for each dimension."""
 
 
@@ -85,7 +96,9 @@ class ShardIndex:
         candidates: int32 ``[n]``.
         comparisons: int32 ``[n, D]``, as ``comparisons.py`` derives them.
         comparison_weight: float32 ``[n, D]``, sum of their weights.
-        rankings: int32 ``[n, D]``, rankings of single annotators and averaged ones.
+        decided: int32 ``[n, D]``, comparisons that prefer one candidate (``comparisons.is_decided``).
+        decided_weight: float32 ``[n, D]``, sum of their weights.
+        rankings: int32 ``[n, D]``, as ``comparisons.rankings_to_learn`` gives them.
         ratings: int32 ``[n, D]``, candidates with at least one numeric answer.
         captions: int32 ``[n]``, candidates with a caption of their own (``slots["captions"]``).
         prompt_tokens: int32 ``[n]``, CLIP BPE tokens with start and end; texts are cut to 4096 letters first.
@@ -95,6 +108,7 @@ class ShardIndex:
         each_comparison_dimension: int16 ``[M]``, column of each comparison, group after group, in the order of
             ``all_comparisons``.
         each_comparison_weight: float32 ``[M]``.
+        each_comparison_decided: bool ``[M]``.
         each_candidate_rated: bool ``[C, D]``, whether the candidate has a numeric answer.
         each_candidate_hash: uint64 ``[C]``, first bytes of the image files' sha256.
     """
@@ -114,6 +128,8 @@ class ShardIndex:
     candidates: NDArray[np.int32]
     comparisons: NDArray[np.int32]
     comparison_weight: NDArray[np.float32]
+    decided: NDArray[np.int32]
+    decided_weight: NDArray[np.float32]
     rankings: NDArray[np.int32]
     ratings: NDArray[np.int32]
     captions: NDArray[np.int32]
@@ -123,6 +139,7 @@ class ShardIndex:
     key_hash: NDArray[np.uint64]
     each_comparison_dimension: NDArray[np.int16]
     each_comparison_weight: NDArray[np.float32]
+    each_comparison_decided: NDArray[np.bool_]
     each_candidate_rated: NDArray[np.bool_]
     each_candidate_hash: NDArray[np.uint64]
 

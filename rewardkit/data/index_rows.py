@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardkit.data.comparisons import all_comparisons, rankings_of
+from rewardkit.data.comparisons import all_comparisons, is_decided, ranked_dimensions
 from rewardkit.data.group import NOT_APPLICABLE, Group
 from rewardkit.data.index import ARRAYS, WIDE, Scale, ShardIndex
 from rewardkit.data.prompt_tokens import prompt_tokens
@@ -91,7 +91,7 @@ class ShardRows:
     prompt_hash: list[int] = field(default_factory=list)
     key_hash: list[int] = field(default_factory=list)
     each_candidate_hash: list[int] = field(default_factory=list)
-    comparisons: list[tuple[str, float]] = field(default_factory=list)
+    comparisons: list[tuple[str, float, bool]] = field(default_factory=list)
     comparisons_in: list[int] = field(default_factory=list)
     rankings: list[tuple[int, str]] = field(default_factory=list)
     rated: list[tuple[int, str]] = field(default_factory=list)
@@ -121,11 +121,11 @@ class ShardRows:
         row = len(self.offset) - 1
         first = len(self.each_candidate_hash) - len(group.candidates)
         comparisons = all_comparisons(group)
-        self.comparisons += [(c.dimension, c.weight) for c in comparisons]
+        self.comparisons += [(c.dimension, c.weight, is_decided(*c.votes)) for c in comparisons]
         self.comparisons_in.append(len(comparisons))
         self.dimensions.update(group.dimensions)
-        if group.rankings:
-            self.rankings += [(row, r.dimension) for name in group.dimensions for r in rankings_of(group, name)]
+        if group.rankings or group.answers:
+            self.rankings += [(row, dimension) for dimension in ranked_dimensions(group)]
         for answer in group.answers:
             if answer.value != NOT_APPLICABLE:
                 value = float(answer.value)
@@ -143,12 +143,16 @@ class ShardRows:
     def _arrays(self, dimensions: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         n, d, column = len(self.offset), len(dimensions), {name: i for i, name in enumerate(dimensions)}
         each_row = np.repeat(np.arange(n), self.comparisons_in)
-        each_dimension = np.array([column[name] for name, _ in self.comparisons], np.int64)
-        each_weight = np.array([weight for _, weight in self.comparisons], np.float64)
+        each_dimension = np.array([column[name] for name, _, _ in self.comparisons], np.int64)
+        each_weight = np.array([weight for _, weight, _ in self.comparisons], np.float64)
+        each_decided = np.array([decided for _, _, decided in self.comparisons], bool)
         comparisons, rankings = np.zeros((n, d), np.int64), np.zeros((n, d), np.int64)
-        weights = np.zeros((n, d))
+        decided = np.zeros((n, d), np.int64)
+        weights, decided_weights = np.zeros((n, d)), np.zeros((n, d))
         np.add.at(comparisons, (each_row, each_dimension), 1)
         np.add.at(weights, (each_row, each_dimension), each_weight)
+        np.add.at(decided, (each_row, each_dimension), each_decided)
+        np.add.at(decided_weights, (each_row, each_dimension), each_weight * each_decided)
         for row, name in self.rankings:
             rankings[row, column[name]] += 1
         rated = np.zeros((len(self.each_candidate_hash), d), bool)
@@ -160,10 +164,13 @@ class ShardRows:
             "shard": np.zeros(n, np.int32),
             "comparisons": comparisons,
             "comparison_weight": weights,
+            "decided": decided,
+            "decided_weight": decided_weights,
             "rankings": rankings,
             "ratings": ratings,
             "each_comparison_dimension": each_dimension,
             "each_comparison_weight": each_weight,
+            "each_comparison_decided": each_decided,
             "each_candidate_rated": rated,
         }
         return {

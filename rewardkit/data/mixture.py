@@ -25,9 +25,17 @@ class LabelCounts:
 
     comparisons: NDArray[np.float64]
     groups: NDArray[np.float64]
+    decided: NDArray[np.float64]
+    decided_groups: NDArray[np.float64]
     rankings: NDArray[np.float64]
     ratings: NDArray[np.float64]
     captions: float
+
+    @classmethod
+    def none(cls, dimensions: int) -> LabelCounts:
+        """Zeros to add to."""
+        a, b, c, d, e, f = np.zeros((6, dimensions))
+        return cls(a, b, c, d, e, f, captions=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +47,14 @@ class ComparisonUnits:
         number: int32 ``[M]``, its place in ``all_comparisons`` of the group.
         dimension: int16 ``[M]``, model dimension.
         weight: float32 ``[M]``.
+        decided: bool ``[M]``, whether it prefers one candidate.
     """
 
     position: NDArray[np.int64]
     number: NDArray[np.int32]
     dimension: NDArray[np.int16]
     weight: NDArray[np.float32]
+    decided: NDArray[np.bool_]
 
 
 class Mixture:
@@ -138,14 +148,15 @@ class Mixture:
 
     def count(self, positions: NDArray[np.integer], *, captions: bool) -> LabelCounts:
         """The labels of some groups, from the indices alone."""
-        size = len(self.dimensions)
-        total = LabelCounts(np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size), 0.0)
+        total = LabelCounts.none(len(self.dimensions))
         which = np.searchsorted(self._starts, positions, side="right") - 1
         for number, index in enumerate(self.indices):
             rows = np.asarray(positions)[which == number] - self._starts[number]
             to_model = self._matrix(number)
             total.comparisons += index.comparison_weight[rows].astype(np.float64).sum(0) @ to_model
             total.groups += (index.comparisons[rows] @ to_model > 0).sum(0)
+            total.decided += index.decided_weight[rows].astype(np.float64).sum(0) @ to_model
+            total.decided_groups += (index.decided[rows] @ to_model > 0).sum(0)
             total.rankings += index.rankings[rows].sum(0) @ to_model
             total.ratings += self._ratings(number, rows, to_model)
             total.captions += float(index.captions[rows].sum()) if captions else 0.0
@@ -166,6 +177,7 @@ class Mixture:
                     place[kept].astype(np.int32),
                     dimension[kept].astype(np.int16),
                     index.each_comparison_weight[kept],
+                    index.each_comparison_decided[kept],
                 )
             )
         return ComparisonUnits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -173,7 +185,7 @@ class Mixture:
     def count_units(self, units: ComparisonUnits, chosen: NDArray[np.integer], *, captions: bool) -> LabelCounts:
         """The labels of some comparisons as units: each is a group of two candidates with one comparison."""
         size = len(self.dimensions)
-        dimension = units.dimension[chosen]
+        dimension, weight, decided = units.dimension[chosen], units.weight[chosen], units.decided[chosen]
         none = np.zeros(size)
         told = 0.0
         if captions:
@@ -182,8 +194,10 @@ class Mixture:
                 rows = units.position[chosen][which == number] - self._starts[number]
                 told += 2.0 * float((index.captions[rows] > 0).sum())
         return LabelCounts(
-            comparisons=np.bincount(dimension, units.weight[chosen], size).astype(np.float64),
+            comparisons=np.bincount(dimension, weight, size).astype(np.float64),
             groups=np.bincount(dimension, None, size).astype(np.float64),
+            decided=np.bincount(dimension, weight * decided, size).astype(np.float64),
+            decided_groups=np.bincount(dimension, decided, size).astype(np.float64),
             rankings=none,
             ratings=none.copy(),
             captions=told,

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from rewardkit.data.comparisons import all_comparisons, comparisons_of
+from rewardkit.data.comparisons import all_comparisons, comparisons_of, is_decided, rankings_to_learn
 from rewardkit.data.group import AGGREGATE, Answer, Candidate, Comparison, Group, Ranking
 from rewardkit.data.index import ARRAYS, Scale, ShardIndex
 from rewardkit.data.index_build import build_index
@@ -57,7 +57,7 @@ def test_what_is_counted(index):
     assert index.shard.tolist() == [0, 0, 0, 1, 1, 1, 2]
     assert index.candidates.tolist() == [1, 2, 3, 4, 3, 1, 2]
     row = 4
-    assert index.rankings[row].tolist() == [0, 0, 1, 2, 0]
+    assert index.rankings[row].tolist() == [0, 0, 1, 2, 1]
     assert index.ratings[row].tolist() == [0, 0, 0, 0, 2]
     assert index.comparisons[row].tolist() == [0, 0, 3, 3, 1]
     starts = index.starts(index.candidates)
@@ -74,11 +74,17 @@ def test_counts_are_those_of_the_comparisons_rule(index):
             comparisons = comparisons_of(group, name)
             assert index.comparisons[position, column] == len(comparisons)
             assert index.comparison_weight[position, column] == sum(c.weight for c in comparisons)
+            decided = [c for c in comparisons if is_decided(*c.votes)]
+            assert index.decided[position, column] == len(decided)
+            assert index.decided_weight[position, column] == sum(c.weight for c in decided)
+            assert index.rankings[position, column] == len(rankings_to_learn(group, name))
         for comparison in all_comparisons(group):
             assert index.dimensions[index.each_comparison_dimension[each]] == comparison.dimension
             assert index.each_comparison_weight[each] == comparison.weight
+            assert index.each_comparison_decided[each] == is_decided(*comparison.votes)
             each += 1
     assert each == len(index.each_comparison_dimension)
+    assert 0 < index.decided.sum() < index.comparisons.sum()
 
 
 def test_prompt_lengths_are_clip_tokens(index):
@@ -152,7 +158,7 @@ def test_a_new_index_replaces_the_old_one(index):
         build_index(index.folder, scales={"quality": Scale(3, 5, True)})
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 2}', '{"version": 2, "shards": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 3}', '{"version": 3, "shards": 3}'])
 def test_damaged_index_files(index, content):
     (index.folder / "index.json").write_text(content)
     with pytest.raises(DataError, match=r"damaged .*data index src="):

@@ -20,7 +20,15 @@ from rewardkit.data.mixture import LabelCounts, Mixture, check_dimensions
 from rewardkit.data.stream import EvaluationBatches
 from rewardkit.errors import UserError
 
-COUNTS = LabelCounts(np.array([8.0, 0]), np.array([4.0, 0]), np.array([3.0, 0]), np.array([2.0, 1]), 7.0)
+COUNTS = LabelCounts(
+    comparisons=np.array([8.0, 0]),
+    groups=np.array([4.0, 0]),
+    decided=np.array([6.0, 0]),
+    decided_groups=np.array([3.0, 0]),
+    rankings=np.array([3.0, 0]),
+    ratings=np.array([2.0, 1]),
+    captions=7.0,
+)
 SPACE = LabelSpace(
     ("overall", "quality"),
     {"taste": "overall", "noise": None},
@@ -177,23 +185,33 @@ def test_pixels_are_those_of_the_files(data):
 def test_denominators_are_the_labels_of_the_step(data, pairing):
     module = data(pairing=pairing, micro_groups=2)
     step: list[Batch] = []
+    undecided = 0
     for batch in module.train_dataloader():
         step.append(batch)
         if len(step) < module.accumulation:
             continue
         weights, groups = torch.zeros(2), torch.zeros(2)
+        decided_weights, decided_groups = torch.zeros(2), torch.zeros(2)
         for micro in step:
             weights.index_add_(0, micro.dimension, micro.weight)
             for d in range(2):
                 groups[d] += len(set(micro.group[micro.first[micro.dimension == d]].tolist()))
+                first, tie, second = micro.target.T
+                decided = (micro.dimension == d) & (first != second) & (tie <= torch.maximum(first, second))
+                decided_weights[d] += micro.weight[decided].sum()
+                decided_groups[d] += len(set(micro.group[micro.first[decided]].tolist()))
             assert all(
                 torch.equal(getattr(micro.denominators, f.name), getattr(step[0].denominators, f.name))
                 for f in fields(Denominators)
             )
         assert torch.equal(weights, batch.denominators.comparisons)
         assert torch.equal(groups, batch.denominators.groups)
+        assert torch.equal(decided_weights, batch.denominators.decided)
+        assert torch.equal(decided_groups, batch.denominators.decided_groups)
+        undecided += int((weights - decided_weights).sum() > 0)
         assert batch.denominators.captions == sum(int((micro.caption >= 0).sum()) for micro in step)
         step = []
+    assert undecided, "no step has a tie, so nothing is shown"
 
 
 def test_dimensions_that_become_one_count_a_candidate_once(make_shards):
@@ -212,7 +230,8 @@ def test_dimensions_that_become_one_count_a_candidate_once(make_shards):
     index = ShardIndex.open(make_shards("set", [(group, [b""] * 3)]))
     one = Mixture([index], dimensions=["t"], dimension_map={"t1": "t", "t2": "t"})
     counts = one.count(np.array([0, 0]), captions=True)
-    assert counts.ratings.tolist() == [6] and counts.groups.tolist() == [2] and counts.rankings.tolist() == [2]
+    assert counts.ratings.tolist() == [6] and counts.groups.tolist() == [2]
+    assert counts.rankings.tolist() == [4]  # one given on t1, one that follows from the answers on t2, twice
     assert counts.comparisons.tolist() == [8]  # three from the ranking, one from the answers of t2, twice
     assert one.scales == {"t": Scale(1, 3, True)}
     two = Mixture([index], dimensions=["t1"], dimension_map={"t2": None})

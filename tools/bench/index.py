@@ -116,7 +116,9 @@ def rows(number: int, first: int, count: int) -> IndexRows:
     arrays["length"][:] = SAMPLE_BYTES
     arrays["candidates"][:] = CANDIDATES
     arrays["comparisons"][:] = arrays["comparison_weight"][:] = COMPARISONS
+    arrays["decided"][:] = arrays["decided_weight"][:] = COMPARISONS
     arrays["each_comparison_weight"][:] = 1
+    arrays["each_comparison_decided"][:] = True
     arrays["prompt_tokens"][:] = draw.integers(8, 77, count)
     arrays["pixels"][:] = CANDIDATES * 512 * 512
     digest = f"{number:064x}"
