@@ -12,7 +12,7 @@ import torch
 
 from rewardkit.data.bad_samples import BadSamples
 from rewardkit.data.batch import Tokenizer
-from rewardkit.data.collate import LabelSpace
+from rewardkit.data.group_labels import LabelSpace
 from rewardkit.data.images import ImageTransform
 from rewardkit.data.index import Scale, ShardIndex
 from rewardkit.data.mixture import Mixture, check_dimensions

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from rewardkit.data.bad_samples import BadReport, BadSamples
 from rewardkit.data.batch import Batch, EvaluatedGroup, Tokenizer
-from rewardkit.data.collate import EmptyPlace, LabelSpace, LoadedGroup, collate, single_comparison
+from rewardkit.data.collate import EmptyPlace, LoadedGroup, collate, single_comparison
+from rewardkit.data.group_labels import LabelSpace, labels_of
 from rewardkit.data.images import ImageTransform, decode_image, resize_uint8
 from rewardkit.data.memory import GroupMemory, TokenMemory
 from rewardkit.data.mixture import LabelCounts, Mixture
@@ -205,7 +206,8 @@ class GroupDataset(Dataset[Batch]):
                 raise BadSample(f"{sample.group.candidates[number].file}: {error.reason}") from error
             pixels.append(resize_uint8(image, self._transform))
         evaluated = self._evaluated(position, sample) if self._evaluation else None
-        return LoadedGroup(position, sample.key, sample.group, torch.stack(pixels), evaluated)
+        labels = labels_of(sample.group, self._space)
+        return LoadedGroup(position, sample.key, sample.group, torch.stack(pixels), evaluated, labels)
 
     def _evaluated(self, position: int, sample: Sample) -> EvaluatedGroup:
         from rewardkit.data.predictions import ImagePlace
