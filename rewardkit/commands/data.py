@@ -12,6 +12,7 @@ from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrid
 from rewardkit.config.data_options import (
     ConvertOptions,
     DemoOptions,
+    FlipsOptions,
     IndexOptions,
     InspectOptions,
     LeaksOptions,
@@ -37,6 +38,7 @@ USAGE: Mapping[str, tuple[str, type]] = {
     "split": ("data split src=DIR out=DIR [fraction=0.1 | folds=N]", SplitOptions),
     "merge": ("data merge src=DIR,DIR out=DIR", MergeOptions),
     "leaks": ("data leaks a=DIR b=DIR", LeaksOptions),
+    "flips": ("data flips ai=DIR human=DIR", FlipsOptions),
     "demo": ("data demo out=DIR groups=N", DemoOptions),
 }
 """Action to its usage and its schema."""
@@ -73,6 +75,7 @@ def run(arguments: list[str]) -> int:
         "split": _split,
         "merge": _merge,
         "leaks": _leaks,
+        "flips": _flips,
         "demo": _demo,
     }
     return actions[action](parse_overrides(arguments[1:]))
@@ -182,6 +185,12 @@ def _leaks(given: dict[str, Any]) -> int:
     from rewardkit.commands.data_look import leaks
 
     return leaks(_options(LeaksOptions, given, "a", "b"))
+
+
+def _flips(given: dict[str, Any]) -> int:
+    from rewardkit.commands.data_flips import flips
+
+    return flips(_options(FlipsOptions, given, "ai", "human"))
 
 
 def _demo(given: dict[str, Any]) -> int:

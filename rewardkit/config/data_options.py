@@ -137,6 +137,26 @@ class LeaksOptions:
 
 
 @dataclass
+class FlipsOptions:
+    """Estimates how often AI labels turn people's order round, from two label sets on the same images."""
+
+    ai: str | None = option(None)
+    """Folder of shards with the annotator's labels. A group's label on two images is the majority of its votes."""
+    human: str | None = option(None)
+    """Folder of shards with people's votes on the same images. Groups are matched by id and prompt, or else by prompt
+    and images (equal files)."""
+    dimension_map: dict[str, str | None] = option({})
+    """The annotator's dimension to the people's; null leaves it out. Not named means the same name."""
+    noise: str = option("auto", choices=("auto", "one_rate", "varying"))
+    """How people disagree. one_rate: alike on all comparisons. varying: more on some than on others, which takes four
+    or more votes on a comparison. auto: varying where most comparisons have so many, and at least 50 do."""
+    bootstrap: int = option(1000, at_least=100)
+    """Resamples of groups behind each 95 % interval."""
+    out: str | None = option(None)
+    """A .json file for all figures."""
+
+
+@dataclass
 class DemoOptions:
     """Draws the embedded dataset into a shard set of any size."""
 

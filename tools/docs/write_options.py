@@ -31,6 +31,7 @@ SCHEMAS: dict[str, type] = {
     "data split": data_options.SplitOptions,
     "data merge": data_options.MergeOptions,
     "data leaks": data_options.LeaksOptions,
+    "data flips": data_options.FlipsOptions,
     "data demo": data_options.DemoOptions,
     "report": verbs.ReportOptions,
     "recipes list": verbs.RecipesListOptions,
