@@ -27,6 +27,9 @@ _WRAPPERS = ("module.", "_forward_module.")
 _COMPILED = "_orig_mod."
 """What torch.compile puts before the names of a compiled module, at any depth."""
 
+_NESTED = ("state_dict", "model")
+"""Keys under which training scripts keep the tensors of a file."""
+
 _SHOWN = 10
 """Names listed in a message before "and N more"."""
 
@@ -34,7 +37,8 @@ _SHOWN = 10
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Reads a ``.safetensors`` file, or a ``.pt``/``.pth``/``.bin``/``.ckpt`` file of plain tensors.
 
-    ``HPS_v2_compressed.pt`` and ``HPS_v2.1_compressed.pt`` (hub: xswu/HPSv2) keep their tensors under ``state_dict``.
+    ``HPS_v2_compressed.pt`` and ``HPS_v2.1_compressed.pt`` (hub: xswu/HPSv2) keep their tensors under ``state_dict``,
+    BLIP's files (salesforce/BLIP) under ``model``.
 
     Returns:
         Names to tensors on the CPU, wrappers' prefixes stripped.
@@ -58,8 +62,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read as weights: {_first_line(error)}") from None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a map of names to tensors")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
