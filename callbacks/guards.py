@@ -1,4 +1,9 @@
-"""Notices a training that goes nowhere: a loss stuck at ln 2, scores that have collapsed, a loss that is not finite."""
+"""Notices a training that goes nowhere: a loss stuck where equal scores are, scores that collapse, run away or drift.
+
+Each pairwise term of the objective is compared with what it would cost if all scores were equal, on the same labels:
+ln 2 for Bradley-Terry, another number for a loss with ties. That is worked out from the step's own labels, so sparse
+dimensions, soft labels, sums and several ranks need no special case.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,21 @@ import math
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
+from rewardkit.callbacks.causes import causes_of_equal_scores
 from rich.console import Console
+from torch import nn
 
+from rewardkit.data.batch import Batch
 from rewardkit.errors import RewardkitError
+from rewardkit.models.reward import RewardOutput
 
 LN2 = math.log(2.0)
-"""Pairwise loss of a model that scores all candidates alike."""
+"""What Bradley-Terry costs for a model that scores all candidates alike."""
+
+FLAT = 1e-6
+"""A loss this close to that of equal scores, relatively, step after step, is no slow start: scores have underflowed."""
 
 
 class TrainingStuck(RewardkitError):
@@ -24,10 +37,12 @@ class Guards(Callback):
 
     Args:
         action: ``warn`` once per symptom, or ``stop``. A loss that is not finite always stops.
-        patience: Steps that a symptom must last.
-        stuck_tolerance: The pairwise loss is stuck while its mean over ``patience`` steps is within this of ln 2.
+        patience: Steps that a symptom must last; a quarter of them where every step's loss is flat (``FLAT``).
+        stuck_tolerance: A pairwise loss is stuck while its mean over ``patience`` steps is within this of the loss of
+            equal scores; in units in which that loss is ln 2.
         min_spread: Scores have collapsed while their spread within groups stays below this.
-        mean_loss: Whether the pairwise loss is a mean, which is ln 2 where nothing is learned; a sum is not watched.
+        max_margin: Scores run away while the preferred is ahead by more than this on average, in logits.
+        max_drift: Scores drift while their mean is further than this many spreads from where it began.
         console: Where warnings go.
     """
 
@@ -38,54 +53,147 @@ class Guards(Callback):
         patience: int,
         stuck_tolerance: float,
         min_spread: float,
-        mean_loss: bool = True,
+        max_margin: float = 30.0,
+        max_drift: float = 100.0,
         console: Console | None = None,
     ) -> None:
         self.action = action
         self.patience = patience
         self.stuck_tolerance = stuck_tolerance
         self.min_spread = min_spread
-        self.mean_loss = mean_loss
+        self.max_margin = max_margin
+        self.max_drift = max_drift
         self.console = console or Console(stderr=True)
-        self.losses: list[float] = []
-        self.collapsed = 0
-        self.said: set[str] = set()
+        self.windows: dict[str, list[float]] = {}
+        self.began_at: float | None = None
+        self.said: list[str] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Looks at the figures of each optimiser step."""
         if (index + 1) % trainer.accumulate_grad_batches:
             return
-        metrics, step = module.step_metrics, trainer.global_step
-        loss = float(metrics["loss"])
-        if not math.isfinite(loss):
+        equal = equal_score_losses(module.objective, module.step_batches)
+        figures = _over_ranks(trainer, module, equal)
+        if not math.isfinite(figures["loss"]):
+            groups = ", ".join(key for b in module.step_batches for key in b.keys[:4])
             raise TrainingStuck(
-                f"the loss is {loss} at step {step}. Look at: the learning rate (optim.lr, optim.warmup_steps), "
-                "trainer.precision=16 (try bf16 or 32), optim.gradient_clip. The last checkpoint is from before; "
-                f"the groups of this step were {', '.join(key for b in module.step_batches for key in b.keys[:4])}, …"
+                f"the loss is {figures['loss']} at step {trainer.global_step}. Look at: the learning rate (optim.lr, "
+                "optim.warmup_steps), trainer.precision=16 (try bf16 or 32), optim.gradient_clip. The last checkpoint "
+                f"is from before; the groups of this step were {groups}, …"
             )
-        # A rank of several sees only its share of the step's loss.
-        if self.mean_loss and trainer.world_size == 1 and "loss/pairwise" in metrics:
-            self.losses = [*self.losses, float(metrics["loss/pairwise"])][-self.patience :]
-            mean = sum(self.losses) / len(self.losses)
-            if len(self.losses) == self.patience and abs(mean - LN2) < self.stuck_tolerance:
-                self._say(
-                    "stuck",
-                    f"the pairwise loss has stayed at ln 2 = 0.693 for {self.patience} steps (mean {mean:.4f}): the "
-                    "model does not tell candidates apart. Look at: optim.lr (too small, or still in warmup?), frozen "
-                    "towers (model.unlocked_*), labels that are all ties (`data inspect`), model.pretrained=null.",
-                )
-        self.collapsed = self.collapsed + 1 if float(metrics["score_spread"]) < self.min_spread else 0
-        if self.collapsed >= self.patience:
+        for name, value in figures.items():
+            self.windows[name] = [*self.windows.get(name, []), value][-self.patience :]
+        for term in equal:
+            self._look_for_plateau(trainer, module, term)
+        self._look_at_scores()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The figures of the last steps, so that a resumed run warns where an uninterrupted one would."""
+        return {"windows": self.windows, "began_at": self.began_at, "said": self.said}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.windows = {name: list(values) for name, values in state_dict.get("windows", {}).items()}
+        self.began_at = state_dict.get("began_at")
+        self.said = list(state_dict.get("said", []))
+
+    def _look_for_plateau(self, trainer: pl.Trainer, module: Any, term: str) -> None:
+        losses, equal = self.windows[f"loss/{term}"], self.windows[f"equal/{term}"]
+        flat_steps = max(1, self.patience // 4)
+        recent = list(zip(losses, equal, strict=True))[-flat_steps:]
+        flat = len(recent) == flat_steps and all(abs(loss - at) <= FLAT * abs(at) for loss, at in recent)
+        mean, mean_equal = _mean(losses), _mean(equal)
+        tolerance = self.stuck_tolerance * abs(mean_equal) / LN2
+        stuck = len(losses) == self.patience and abs(mean - mean_equal) < tolerance
+        if (flat or stuck) and mean_equal != 0:
+            steps = flat_steps if flat else self.patience
+            cost = "ln 2 = 0.693147" if math.isclose(mean_equal, LN2, rel_tol=1e-3) else f"{mean_equal:.6g}"
+            causes = causes_of_equal_scores(trainer, module, spread=self.windows["score_spread"][-1])
+            self._say(
+                f"stuck/{term}",
+                f"the pairwise loss {term} has stayed at {cost}, which is what equal scores cost, for {steps} steps "
+                f"(mean {mean:.6f}): the model does not tell candidates apart. {causes}",
+            )
+
+    def _look_at_scores(self) -> None:
+        spreads = self.windows["score_spread"]
+        if self.began_at is None and len(spreads) >= max(1, self.patience // 4):
+            self.began_at = _mean(self.windows["score_mean"])
+        if len(spreads) < self.patience or self.began_at is None:
+            return
+        if max(spreads) < self.min_spread:
             self._say(
                 "collapsed",
                 f"scores within a group have differed by less than {self.min_spread:g} for {self.patience} steps. Look "
-                "at: the logit scale (`logit_scale` in metrics.csv), the same image stored for every candidate "
+                "at: the logit scale (model.max_logit_scale), the same image stored for every candidate "
                 "(`data verify`), a head that underflows.",
+            )
+            return
+        margins = self.windows.get("margin", [])
+        if len(margins) == self.patience and _mean(margins) > self.max_margin:
+            self._say(
+                "margin",
+                f"the preferred candidate has been ahead by {_mean(margins):.3g} logits on average for {self.patience} "
+                f"steps (callbacks.guards.max_margin={self.max_margin:g}): the model is certain of nearly every "
+                "training comparison, and its gradients vanish. Look at: held-out accuracy (it learns by heart?), "
+                "labels without noise, objective.name=cdpo or centering, optim.weight_decay, optim.lr.",
+            )
+        drift = _mean(self.windows["score_mean"]) - self.began_at
+        if abs(drift) > self.max_drift * _mean(spreads):
+            self._say(
+                "drift",
+                f"the mean of all scores has moved by {drift:.3g}, {abs(drift) / _mean(spreads):.0f} times their "
+                "spread within groups: comparisons do not fix where scores lie. Look at: objective.name=…,centering, "
+                "optim.weight_decay, optim.lr.",
             )
 
     def _say(self, symptom: str, message: str) -> None:
         if self.action == "stop":
             raise TrainingStuck(f"{message} (callbacks.guards.action=warn goes on)")
         if symptom not in self.said:
-            self.said.add(symptom)
-            self.console.print(f"[yellow]warning:[/] {message}")
+            self.said.append(symptom)
+            self.console.print("[yellow]warning:[/]", end=" ")
+            self.console.print(message, markup=False, highlight=False)
+
+
+@torch.no_grad()
+def equal_score_losses(objective: nn.Module, batches: list[Batch]) -> dict[str, float]:
+    """What each pairwise term of an objective would cost on these labels if all scores were equal.
+
+    Args:
+        objective: ``WeightedObjective``; its pairwise terms are those with an attribute ``indifferent``.
+        batches: This rank's micro-batches of one optimiser step.
+
+    Returns:
+        Name of the term to its share of the step's loss.
+    """
+    found = {}
+    for name, term in getattr(objective, "terms", {}).items():
+        if hasattr(term, "indifferent"):
+            found[name] = sum(float(term(_equal_scores(batch), batch, batch.denominators).total) for batch in batches)
+    return found
+
+
+def _equal_scores(batch: Batch) -> RewardOutput:
+    zeros = torch.zeros_like(batch.ratings)  # [N, D]
+    return RewardOutput(scores=zeros, log_sigma=zeros)
+
+
+def _over_ranks(trainer: pl.Trainer, module: Any, equal: dict[str, float]) -> dict[str, float]:
+    """The step's figures, the same on every rank: losses are summed over ranks, the others averaged."""
+    metrics = module.step_metrics
+    sums = {"loss": float(metrics["loss"])}
+    for term, value in equal.items():
+        sums |= {f"loss/{term}": float(metrics[f"loss/{term}"]), f"equal/{term}": value}
+    means = {name: float(metrics[name]) for name in ("score_spread", "score_mean")}
+    means["margin"] = float(metrics.get("margin", 0.0))
+    if trainer.world_size > 1:
+        values = torch.tensor([*sums.values(), *means.values()], dtype=torch.float64, device=module.device)
+        total: list[float] = trainer.strategy.reduce(values, reduce_op="sum").tolist()  # type: ignore[union-attr]
+        sums = dict(zip(sums, total, strict=False))
+        means = {name: value / trainer.world_size for name, value in zip(means, total[len(sums) :], strict=True)}
+    return {**sums, **means}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

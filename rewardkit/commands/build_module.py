@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from rewardkit.commands.build_objective import build_objective, term_coefficients
 from rewardkit.config.optim_options import OptimOptions
 from rewardkit.config.schema import FitOptions
-from rewardkit.models.clip import CLIPReward
+from rewardkit.modules.compiling import compile_towers
 from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
 
 
-def build_module(options: FitOptions, model: CLIPReward) -> PairwiseCLIPReward:
-    """The LightningModule: model, objective and optimisation."""
+def build_module(options: FitOptions, model: nn.Module) -> PairwiseCLIPReward:
+    """The LightningModule: model (its towers compiled where asked for, in a run), objective and optimisation."""
+    if options.trainer.compile and not options.dry_run:
+        compile_towers(model)
     return PairwiseCLIPReward(
         model,
-        build_objective(options.objective, model.dimensions),
+        build_objective(options.objective, model.dimensions),  # type: ignore[arg-type]
         optimisation(options.optim, total_steps=options.trainer.max_steps),
         coefficients=term_coefficients(options.objective),
         seed=options.seed,
@@ -32,4 +36,5 @@ def optimisation(optim: OptimOptions, *, total_steps: int) -> Optimisation:
         weight_decay=optim.weight_decay,
         warmup_steps=optim.warmup_steps,
         schedule=optim.schedule,
+        layer_decay=optim.layer_decay,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -14,7 +16,9 @@ from rewardkit.commands.build_module import build_module
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.batch import Batch
 from rewardkit.engine.train import count_devices
-from rewardkit.errors import EXIT_DONE
+from rewardkit.errors import EXIT_DONE, UserError
+from rewardkit.models.freezing import LayerGroup, groups_of_model, rate_factors
+from rewardkit.modules.parameter_groups import head_prefixes
 
 _ADAM_STATES = 2
 """Tensors of the parameter's size that AdamW keeps for each trained parameter."""
@@ -28,17 +32,10 @@ def dry_run(options: FitOptions) -> int:
     model = build_model(options)
     data = build_data(options, model, ranks=ranks, errors_path=None, console=console)
     module = build_module(options, model)
-    console.print(parameter_table(model.named_parameters()))
+    console.print(parameter_table(model, module.objective, layer_decay=options.optim.layer_decay))
     batch = next(iter(data.train_dataloader()))
     console.print(batch_table(batch))
-    groups = module.configure_optimizers()["optimizer"].param_groups
-    for group in groups:
-        tensors = group["params"]
-        console.print(
-            f"{group['name']:<17} {len(tensors):>4} tensors  {sum(p.numel() for p in tensors):>13,} parameters  "
-            f"peak lr {group['initial_lr']:g}  weight decay {group['weight_decay']:g}",
-            highlight=False,
-        )
+    console.print(optimiser_table(module.configure_optimizers()["optimizer"].param_groups))
     assert data.schedule is not None
     steps, per_epoch = options.trainer.max_steps, data.schedule.steps_per_epoch
     console.print(
@@ -53,19 +50,72 @@ def dry_run(options: FitOptions) -> int:
     return EXIT_DONE
 
 
-def parameter_table(named: Iterable[tuple[str, nn.Parameter]]) -> Table:
-    """Parameters of each part, trained and frozen."""
-    counts: dict[str, list[int]] = {}
-    for name, parameter in named:
-        part = _part(name)
-        counts.setdefault(part, [0, 0])[0 if parameter.requires_grad else 1] += parameter.numel()
-    table = Table(title="parameters", title_justify="left")
-    table.add_column("part")
-    for column in ("trained", "frozen", "all"):
-        table.add_column(column, justify="right")
-    counts["all"] = [sum(c[0] for c in counts.values()), sum(c[1] for c in counts.values())]
-    for part, (trained, frozen) in counts.items():
-        table.add_row(part, f"{trained:,}", f"{frozen:,}", f"{trained + frozen:,}")
+def parameter_table(model: nn.Module, objective: nn.Module, *, layer_decay: float) -> Table:
+    """Parameters of each layer group from input to head, trained and frozen, and the factor of its learning rate.
+
+    The groups are those of ``rewardkit.models.freezing``; a tower whose layers are not known is one row.
+    """
+    table = Table(title="parameters", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("part", no_wrap=True)
+    for column in ("trained", "frozen", "all", "lr factor"):
+        table.add_column(column, justify="right", no_wrap=True)
+    named = dict(model.named_parameters())
+    groups = _known_groups(model)
+    factors = rate_factors(groups, layer_decay)
+    for tower, layers in groups.items():
+        for layer in layers:
+            members = [model.get_parameter(name) for name in layer.parameters]
+            _add_row(table, layer.name, members, f"{factors[layer.name]:.4g}")
+            for name in layer.parameters:
+                named.pop(name, None)
+        members = [model.get_parameter(name) for layer in layers for name in layer.parameters]
+        _add_row(table, f"{tower} tower", members, "", end_section=True)
+    heads = head_prefixes(model)
+    rest = {"towers": [], "logit scale": [], "dimension heads": [], "objective": list(objective.parameters())}
+    for name, parameter in named.items():
+        part = "dimension heads" if name.startswith(heads) else "logit scale" if "logit_" in name else "towers"
+        rest[part].append(parameter)
+    for part, members in rest.items():
+        if members:
+            _add_row(table, part, members, "1" if part in ("towers", "logit scale") else "head_lr")
+    everything = list({id(p): p for p in [*model.parameters(), *objective.parameters()]}.values())
+    _add_row(table, "all", everything, "")
+    return table
+
+
+def _known_groups(model: nn.Module) -> dict[Any, tuple[LayerGroup, ...]]:
+    try:
+        return groups_of_model(model)  # type: ignore[return-value]
+    except UserError:  # freezing and layer_decay refuse such a tower; a table need not
+        return {}
+
+
+def _add_row(
+    table: Table, part: str, members: Sequence[nn.Parameter], factor: str, *, end_section: bool = False
+) -> None:
+    trained = sum(p.numel() for p in members if p.requires_grad)
+    frozen = sum(p.numel() for p in members if not p.requires_grad)
+    table.add_row(
+        part,
+        f"{trained:,}",
+        f"{frozen:,}",
+        f"{trained + frozen:,}",
+        factor if trained else "-" if factor else "",
+        end_section=end_section,
+    )
+
+
+def optimiser_table(groups: Sequence[dict[str, Any]]) -> Table:
+    """The optimiser's groups: each trained parameter is in exactly one."""
+    table = Table(title="optimiser groups", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("group", no_wrap=True)
+    for column in ("tensors", "parameters", "peak lr", "decay"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for group in groups:
+        tensors = group["params"]
+        size = sum(p.numel() for p in tensors)
+        row = (str(len(tensors)), f"{size:,}", f"{group['initial_lr']:.4g}", f"{group['weight_decay']:g}")
+        table.add_row(group["name"], *row)
     return table
 
 
@@ -117,14 +167,6 @@ def _forward_backward(module: nn.Module, batch: Batch, options: FitOptions) -> i
         loss = module.objective(output, batch, batch.denominators)  # type: ignore[operator]
     loss.total.backward()
     return sum(kept.values())
-
-
-def _part(name: str) -> str:
-    if name.startswith("head."):
-        return "dimension heads"
-    if "visual." in name:
-        return "image tower"
-    return "logit scale" if "logit_" in name else "text tower"
 
 
 def _gb(count: float) -> str:

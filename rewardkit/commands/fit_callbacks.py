@@ -47,7 +47,7 @@ def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: 
     if chosen.throughput is not None:
         made.append(Throughput(window=chosen.throughput.window))
     if chosen.guards is not None:
-        made.append(Guards(**asdict(chosen.guards), mean_loss=options.objective.reduction != "sum", console=console))
+        made.append(Guards(**asdict(chosen.guards), console=console))
     made += [StepLog(every=options.trainer.log_every), ProgressBar(console, total_steps=options.trainer.max_steps)]
     if chosen.preference_accuracy is not None:
         accuracy = PreferenceAccuracy(

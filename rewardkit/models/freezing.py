@@ -1,4 +1,4 @@
-"""The parameter groups of a CLIP from input to head: the one source for freezing (and for layer-wise learning rates).
+"""The parameter groups of a tower from input to head: the one source for freezing, layer-wise rates and the table.
 
 Freezing follows HPS v2 (repository tgxs002/HPSv2, ``src/open_clip``). Image tower: stem | each block but the last |
 last block and its norm | projection; the last n of these train. Text tower: the embeddings stay frozen whatever n is;
@@ -7,7 +7,7 @@ the last n blocks train, and with the last block its final norm and the projecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,9 @@ from torch import nn
 from rewardkit.errors import UserError
 
 Tower = Literal["image", "text"]
+
+TOWERS: tuple[type[nn.Module], ...] = (open_clip.CLIP, open_clip.CustomTextCLIP)
+"""Modules that ``layer_groups`` takes; a reward model holds one of them as a child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,49 @@ def layer_groups(towers: nn.Module) -> dict[Tower, tuple[LayerGroup, ...]]:
         UserError: The groups of a tower are not known.
     """
     return {"image": _image_groups(towers.visual), "text": _text_groups(towers)}  # type: ignore[arg-type]
+
+
+def towers_of(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """The child of a reward model that holds its towers, with its name; None in a model without towers."""
+    return next(((name, child) for name, child in model.named_children() if isinstance(child, TOWERS)), None)
+
+
+def groups_of_model(model: nn.Module) -> dict[Tower, tuple[LayerGroup, ...]]:
+    """``layer_groups`` of a reward model's towers, with names as the model's ``named_parameters`` has them.
+
+    Returns:
+        Nothing for a model without towers (trained on features, or a user's own).
+
+    Raises:
+        UserError: The groups of a tower are not known.
+    """
+    found = towers_of(model)
+    if found is None:
+        return {}
+    child, towers = found
+    return {
+        tower: tuple(
+            LayerGroup(group.name, tuple(f"{child}.{name}" for name in group.parameters), group.freezing)
+            for group in groups
+        )
+        for tower, groups in layer_groups(towers).items()
+    }
+
+
+def rate_factors(groups: Mapping[Tower, Sequence[LayerGroup]], decay: float) -> dict[str, float]:
+    """Factor of the learning rate of each group, by the group's name: layer-wise decay as in BEiT.
+
+    Group i of the L groups of its tower, counted from 0 at the input, has ``decay ** (L - 1 - i)``: the last one learns
+    at the full rate, each below at ``decay`` times the rate of the one above (Bao et al. 2021, arXiv 2106.08254,
+    appendix; Clark et al. 2020, arXiv 2003.10555). Towers are counted each for itself.
+
+    Args:
+        groups: From ``layer_groups`` or ``groups_of_model``.
+        decay: In (0, 1]; 1 gives every group the full rate.
+    """
+    return {
+        group.name: decay ** (len(tower) - 1 - place) for tower in groups.values() for place, group in enumerate(tower)
+    }
 
 
 def freeze(towers: nn.Module, *, image_groups: int | None = None, text_layers: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The LightningModule that trains a CLIP reward on comparisons (HPS v2 and kin)."""
+"""The LightningModule that trains a reward model: a CLIP reward (HPS v2 and kin), or any other of that protocol."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from rewardkit.data.batch import Batch
 from rewardkit.metrics.live import PairAccuracy
-from rewardkit.models.clip import CLIPReward
 from rewardkit.models.reward import RewardOutput
-from rewardkit.modules.parameter_groups import parameter_groups
+from rewardkit.modules.parameter_groups import model_parameter_groups
 from rewardkit.modules.schedule import linear, rate_factor
+from rewardkit.modules.step_figures import preferred_margin, spread_within_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,11 @@ class Optimisation:
 
     Attributes:
         lr: Peak learning rate of the towers.
-        head_lr: Peak learning rate of the dimension heads.
+        head_lr: Peak learning rate of the dimension heads and of the objective's own parameters.
+        layer_decay: Factor of the rate from each layer group of a tower to the one below (``rate_factors``).
         total_steps: Length of the schedule, from the recipe: Lightning's own estimate would build the loader too early
             and lose its place on resume.
-        schedule: ``cosine`` or ``constant``.
+        schedule: ``cosine``, ``linear`` or ``constant``.
     """
 
     total_steps: int
@@ -39,23 +40,24 @@ class Optimisation:
     weight_decay: float = 0.35
     warmup_steps: int = 500
     schedule: str = "cosine"
+    layer_decay: float = 1.0
 
 
 class PairwiseCLIPReward(pl.LightningModule):
     """Trains ``model`` to give ``objective`` a small loss.
 
     Args:
-        model: The reward.
+        model: The reward: any module that keeps ``rewardkit.models.reward.RewardModel``.
         objective: Called with the model's output, the batch, its denominators and the coefficients of its terms.
         optimisation: AdamW and its schedule.
         coefficients: Factor of each term of the objective at the first and at the last step.
         seed: With the step, decides all that the model draws (dropout), so that a resumed run draws the same.
-        max_logit_scale: The logit scale is clamped to [1, this] after each step.
+        max_logit_scale: The logit scale is clamped to [1, this] after each step, in a model that has one.
     """
 
     def __init__(
         self,
-        model: CLIPReward,
+        model: nn.Module,
         objective: nn.Module,
         optimisation: Optimisation,
         *,
@@ -70,7 +72,7 @@ class PairwiseCLIPReward(pl.LightningModule):
         self.coefficients = dict(coefficients)
         self.seed = seed
         self.max_log_scale = math.log(max_logit_scale)
-        self.train_accuracy = PairAccuracy(model.dimensions)
+        self.train_accuracy = PairAccuracy(model.dimensions)  # type: ignore[arg-type]
         self.train_accuracy.persistent(True)  # a resumed run logs what an uninterrupted one would
         self.step_metrics: dict[str, Tensor] = {}
         self.step_batches: list[Batch] = []
@@ -115,8 +117,10 @@ class PairwiseCLIPReward(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Takes the step, then clamps the logit scale to [1, max] as CLIP and HPS v2 do."""
         super().optimizer_step(*args, **kwargs)
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(0.0, self.max_log_scale)
+        logarithm = getattr(self.model, "logit_scale", None)
+        if isinstance(logarithm, nn.Parameter) and logarithm.requires_grad:
+            with torch.no_grad():
+                logarithm.clamp_(0.0, self.max_log_scale)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Notes the norm of the whole gradient, before it is clipped."""
@@ -126,8 +130,14 @@ class PairwiseCLIPReward(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters, and the schedule as a function of the step."""
         o = self.optimisation
-        named = [*self.model.named_parameters(), *self.objective.named_parameters(prefix="objective")]
-        groups = parameter_groups(named, lr=o.lr, head_lr=o.head_lr, weight_decay=o.weight_decay)
+        groups = model_parameter_groups(
+            self.model,
+            self.objective,
+            lr=o.lr,
+            head_lr=o.head_lr,
+            weight_decay=o.weight_decay,
+            layer_decay=o.layer_decay,
+        )
         optimizer = torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, foreach=False, fused=False)
 
         def factor(step: int) -> float:
@@ -139,23 +149,21 @@ class PairwiseCLIPReward(pl.LightningModule):
     def _add_to_step(self, batch: Batch, output: RewardOutput, shares: dict[str, Tensor]) -> None:
         """Adds one micro-batch to the figures of the optimiser step; callbacks read them when the step is done.
 
-        ``step_metrics`` are this rank's shares: they add up over ranks to the loss of the step. ``score_spread`` is the
-        standard deviation of scores within groups, of the last micro-batch. ``train_accuracy`` counts on until a
-        callback logs and resets it.
+        Losses in ``step_metrics`` are this rank's shares: they add up over ranks to those of the step.
+        ``score_spread`` (the standard deviation of scores within groups), ``score_mean`` and ``margin`` (by how much
+        the preferred is ahead) are of the last micro-batch. ``train_accuracy`` counts on until a callback logs and
+        resets it.
         """
         for name, value in shares.items():
             self.step_metrics[name] = self.step_metrics.get(name, torch.zeros(())) + value.detach().float().cpu()
-        self.step_metrics["score_spread"] = spread_within_groups(output.scores.detach(), batch.group)
+        scores = output.scores.detach()
+        self.step_metrics["score_spread"] = spread_within_groups(scores, batch.group)
+        self.step_metrics["score_mean"] = scores.mean()
+        margin = preferred_margin(scores, batch)
+        if margin is not None:
+            self.step_metrics["margin"] = margin
         self.step_batches.append(batch)
-        self.train_accuracy.update(output.scores.detach(), batch)
-
-
-def spread_within_groups(scores: Tensor, group: Tensor) -> Tensor:
-    """Root mean square distance of scores ``[N, D]`` from the mean of their group (``group`` int64 ``[N]``); ``[]``."""
-    groups = int(group.max()) + 1
-    sums = scores.new_zeros(groups, scores.shape[1]).index_add_(0, group, scores)
-    counts = torch.bincount(group, minlength=groups).clamp(min=1).unsqueeze(1)
-    return (scores - (sums / counts)[group]).pow(2).mean().sqrt()
+        self.train_accuracy.update(scores, batch)
 
 
 def _draw_seed(seed: int, step: int, batch_index: int, rank: int) -> int:

@@ -6,13 +6,16 @@ import math
 
 
 def rate_factor(step: int, *, total_steps: int, warmup_steps: int, schedule: str) -> float:
-    """Factor of the peak learning rate at a step (HPS v2, ``src/training/scheduler.py``).
+    """Factor of the peak learning rate at a step.
+
+    The cosine is HPS v2's (``src/training/scheduler.py``); the straight line is PickScore's (transformers'
+    ``get_linear_schedule_with_warmup``), whose own warmup starts at 0 instead of 1 / warmup_steps.
 
     Args:
         step: Optimiser steps taken so far, from 0.
         total_steps: Length of the whole schedule.
         warmup_steps: Steps of linear warmup; the first step has factor 1 / warmup_steps.
-        schedule: ``cosine``, down to 0 at ``total_steps``, or ``constant``.
+        schedule: ``cosine`` or ``linear``, down to 0 at ``total_steps``, or ``constant``.
 
     Returns:
         In [0, 1].
@@ -21,8 +24,11 @@ def rate_factor(step: int, *, total_steps: int, warmup_steps: int, schedule: str
         return (step + 1) / warmup_steps
     if schedule == "constant":
         return 1.0
-    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    if schedule == "linear":
+        return 1.0 - progress
+    assert schedule == "cosine", schedule
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def linear(step: int, *, total_steps: int, start: float, end: float) -> float:
