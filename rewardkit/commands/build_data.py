@@ -16,6 +16,7 @@ from rewardkit.config.schema import CacheOptions, EmbeddedOptions, FitOptions
 from rewardkit.data.cache import cache_root
 from rewardkit.data.datamodule import PreferenceData
 from rewardkit.data.demo_shards import demo_shards
+from rewardkit.data.features import FeatureMaker
 from rewardkit.data.sources import Source
 
 if TYPE_CHECKING:
@@ -26,9 +27,24 @@ EMBEDDED = "embedded"
 
 
 def build_data(
-    options: FitOptions, model: CLIPReward, *, ranks: int, errors_path: Path | None, console: Console
+    options: FitOptions,
+    model: CLIPReward,
+    *,
+    ranks: int,
+    errors_path: Path | None,
+    console: Console,
+    features: FeatureMaker | None = None,
 ) -> PreferenceData:
-    """The training and validation data that the options name, as the model needs them; warns of what they share."""
+    """The training and validation data that the options name, as the model needs them; warns of what they share.
+
+    Args:
+        options: All options of ``fit``.
+        model: Its transform, tokenizer and dimensions.
+        ranks: Processes that train.
+        errors_path: Where bad samples are named.
+        console: Where progress goes.
+        features: From ``build_features``; None reads pixels.
+    """
     data = options.data
     made = PreferenceData(
         train=sources(data.train, "train", data.embedded, options.cache, console),
@@ -47,6 +63,7 @@ def build_data(
         max_bad_fraction=data.max_bad_fraction,
         errors_path=errors_path,
         allow_overlap=data.allow_overlap,
+        features=features,
     )
     if not console.quiet:
         for warning in made.warnings:

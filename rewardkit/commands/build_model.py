@@ -10,6 +10,7 @@ from rewardkit.config.recipes import beside_recipe
 from rewardkit.config.schema import FitOptions
 from rewardkit.models.architecture import image_transform, read_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
+from rewardkit.models.feature_encoding import freeze_towers
 
 
 def build_model(options: FitOptions) -> CLIPReward:
@@ -18,7 +19,7 @@ def build_model(options: FitOptions) -> CLIPReward:
     model, transform = options.model, options.transform
     file = beside_recipe(model.architecture, options.recipe) if model.architecture.endswith(".json") else None
     architecture = read_architecture(file or Path(model.architecture), image_size=transform.size)
-    return build_clip_reward(
+    reward = build_clip_reward(
         architecture=architecture,
         pretrained=model.pretrained,
         dimensions=model.dimensions,
@@ -36,3 +37,6 @@ def build_model(options: FitOptions) -> CLIPReward:
         unlocked_text_layers=model.unlocked_text_layers,
         gradient_checkpointing=model.gradient_checkpointing,
     )
+    if options.data.features:
+        freeze_towers(reward)
+    return reward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rewardkit.commands.check_kind import kind_problems
 from rewardkit.config.schema import FitOptions
 from rewardkit.errors import ConfigError
 
@@ -41,5 +42,29 @@ def check(options: FitOptions) -> None:
         )
     if options.callbacks.preference_accuracy is None and best is not None:
         problems.append("callbacks.best_bundle: needs callbacks.preference_accuracy, which is null")
+    problems += _of_features(options)
+    problems += kind_problems(options)
     if problems:
         raise ConfigError(problems)
+
+
+def _of_features(options: FitOptions) -> list[str]:
+    """What ``data.features`` cannot go with."""
+    if not options.data.features:
+        return []
+    problems = []
+    frozen = ("model.unlocked_image_groups", "model.unlocked_text_layers")
+    values = (options.model.unlocked_image_groups, options.model.unlocked_text_layers)
+    for key, value in zip(frozen, values, strict=True):
+        if value != 0:
+            given = "null" if value is None else value
+            problems.append(
+                f"data.features: needs towers that stay as they are, but {key} is {given}; "
+                f"give {key}=0, or data.features=false to train the tower"
+            )
+    if "caption_contrast" in options.objective.name:
+        problems.append(
+            "data.features: the caption contrast teaches towers, which stay as they are here; leave caption_contrast "
+            "out of objective.name"
+        )
+    return problems

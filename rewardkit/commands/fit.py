@@ -74,6 +74,7 @@ def recipe_name(options: FitOptions) -> str:
 
 def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], started: float) -> int:
     from rewardkit.commands.build_data import announce, build_data
+    from rewardkit.commands.build_features import build_features
     from rewardkit.commands.build_model import build_model
     from rewardkit.commands.build_module import build_module
     from rewardkit.commands.fit_callbacks import build_callbacks
@@ -97,7 +98,14 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     layout.root.mkdir(parents=True, exist_ok=True)
     quieten(layout.console_log if rank == 0 else layout.root / f"console-{rank}.log")
     model = build_model(options)
-    data = build_data(options, model, ranks=hardware.ranks, errors_path=layout.data_errors, console=console)
+    data = build_data(
+        options,
+        model,
+        ranks=hardware.ranks,
+        errors_path=layout.data_errors,
+        console=console,
+        features=build_features(options, model, console),
+    )
     if opened.checkpoint is None:
         write_run_files(
             layout,

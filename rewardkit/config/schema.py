@@ -61,7 +61,16 @@ class DataOptions:
     micro_groups: int | None = option(None, at_least=1)
     """Groups in one forward pass of one rank; must divide batch_groups / ranks. Default: all of a rank's groups."""
     workers: int = option(1, at_least=0)
-    """Worker processes that decode images, per rank; 0 decodes in the training process."""
+    """Worker processes that decode images, per rank; 0 decodes in the training process. With data.features they decode
+    what is encoded, and training needs none."""
+    features: bool = option(False)
+    """Encode each image and prompt once, by frozen towers, keep the features in the cache (cache.dir), and train the
+    head on them. Needs model.unlocked_image_groups=0 and model.unlocked_text_layers=0."""
+    feature_dtype: str = option("float32", choices=("float32", "float16"))
+    """What features are kept in. float32: the trained head scores features as its bundle scores images. float16: half
+    the size; cosines move by up to 0.001."""
+    feature_images: int = option(64, at_least=1)
+    """Images in one forward pass while features are encoded."""
     pairing: str = option("grouped", choices=("grouped", "pairs"))
     """grouped: each image and prompt is encoded once per group. pairs: single comparisons, as published trainers
     draw."""

@@ -9,15 +9,18 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch.utils.data import Dataset
 
 from rewardkit.data.bad_samples import BadSamples
-from rewardkit.data.batch import Tokenizer
+from rewardkit.data.batch import Batch, Tokenizer
+from rewardkit.data.feature_stream import FeatureDataset
+from rewardkit.data.features import FeatureMaker, FeatureShards
 from rewardkit.data.group_labels import LabelSpace
 from rewardkit.data.images import ImageTransform
 from rewardkit.data.index import Scale, ShardIndex
 from rewardkit.data.mixture import Mixture, check_dimensions
 from rewardkit.data.order import Schedule
-from rewardkit.data.overlap import overlap
+from rewardkit.data.overlap import check_overlap
 from rewardkit.data.sources import Source, as_sources
 from rewardkit.data.stream import BatchLoader, EvaluationBatches, GroupDataset, TrainBatches
 from rewardkit.errors import CheckpointError, UserError
@@ -53,6 +56,8 @@ class PreferenceData(pl.LightningDataModule):
         max_bad_fraction: See ``BadSamples``.
         errors_path: Where bad samples are named; None names them only when there are too many.
         allow_overlap: Permit images that are in both train and val.
+        features: Finds or encodes the features of each source, so that batches carry these instead of pixels; happens
+            when the trainer sets the data up, or when a loader is asked for. None reads pixels.
 
     Attributes:
         schedule: Steps, micro-batches and ranks of the training data; None without any.
@@ -86,6 +91,7 @@ class PreferenceData(pl.LightningDataModule):
         max_bad_fraction: float = 0.01,
         errors_path: str | os.PathLike[str] | None = None,
         allow_overlap: bool = False,
+        features: FeatureMaker | None = None,
     ) -> None:
         super().__init__()
         if pairing not in PAIRINGS:
@@ -105,14 +111,23 @@ class PreferenceData(pl.LightningDataModule):
             check_dimensions(self.train_data, self.val_data)
             units = self.train_data.units().position.size if pairing == "pairs" else len(self.train_data)
             self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
-            self.warnings = _check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
+            self.warnings = check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
         self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
-        named = [("train", self.train_data)] if self.train_data is not None else []
         self._bad = {
             name: BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
-            for name, data in [*named, *zip(self.val_names, self.val_data, strict=True)]
+            for name, data in self._named()
         }
         self._resumed_at: int | None = None
+        self._features = features
+        self._feature_shards: dict[str, FeatureShards] = {}
+        if features is not None and captions:
+            raise UserError("features of captions are not kept; leave the captions out, or read pixels")
+
+    def setup(self, stage: str) -> None:
+        """Encodes what is missing, where features are asked for; all ranks share the work."""
+        if self._features is not None:
+            for name, data in self._named():
+                self._features_of(data, name)
 
     @property
     def accumulation(self) -> int:
@@ -171,6 +186,7 @@ class PreferenceData(pl.LightningDataModule):
             "digest": self.train_data.digest,
             "batch_groups": self.schedule.batch_groups,
             "pairing": self.pairing,
+            **({} if self._features is None else {"features": self._features.digest}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -183,10 +199,11 @@ class PreferenceData(pl.LightningDataModule):
         if not now:
             return
         names = {"digest": "data.train", "seed": "seed", "batch_groups": "data.batch_groups", "pairing": "data.pairing"}
+        names |= {"features": "the towers behind data.features"}
         changed = [
-            f"{key} ({state_dict.get(name)} in the checkpoint, {now[name]} now)"
+            f"{key} ({state_dict.get(name)} in the checkpoint, {now.get(name)} now)"
             for name, key in names.items()
-            if state_dict.get(name) != now[name]
+            if state_dict.get(name) != now.get(name)
         ]
         if changed:
             raise CheckpointError(
@@ -223,6 +240,26 @@ class PreferenceData(pl.LightningDataModule):
     def _ranks(self) -> int:
         return 1 if self.trainer is None else int(self.trainer.world_size)
 
+    def _named(self) -> list[tuple[str, Mixture]]:
+        """The data sets under the names that bad samples and messages call them by."""
+        train = [] if self.train_data is None else [("train", self.train_data)]
+        return [*train, *zip(self.val_names, self.val_data, strict=True)]
+
+    def _features_of(self, data: Mixture, name: str) -> list[FeatureShards]:
+        """The features of each source of a data set."""
+        assert self._features is not None
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        for index in data.indices:
+            if index.digest not in self._feature_shards:
+                self._feature_shards[index.digest] = self._features(
+                    index,
+                    name=name if len(data.indices) == 1 else f"{name} ({index.folder.name})",
+                    rank=self._rank,
+                    ranks=self._ranks,
+                    device=device,
+                )
+        return [self._feature_shards[index.digest] for index in data.indices]
+
     def _mixture(self, sources: Sequence[Source]) -> Mixture:
         indices = [ShardIndex.open(source.folder()) for source in sources]
         return Mixture(indices, dimensions=self.dimensions, dimension_map=self._dimension_map)
@@ -239,14 +276,20 @@ class PreferenceData(pl.LightningDataModule):
         self, data: Mixture, batches: TrainBatches | EvaluationBatches, *, bad: BadSamples, evaluation: bool
     ) -> BatchLoader:
         space = LabelSpace(self.dimensions, self._dimension_map, self._scales(), self._captions)
-        dataset = GroupDataset(
-            data, transform=self._transform, tokenizer=self._tokenizer, space=space, evaluation=evaluation
-        )
+        dataset: Dataset[Batch]
+        if self._features is None:
+            dataset = GroupDataset(
+                data, transform=self._transform, tokenizer=self._tokenizer, space=space, evaluation=evaluation
+            )
+        else:
+            name = next(name for name, named in self._named() if named is data)
+            dataset = FeatureDataset(data, self._features_of(data, name), space=space, evaluation=evaluation)
         return BatchLoader(
             dataset,
             batches,
             bad=bad,
-            workers=self.workers,
+            # A batch of features is made faster than it comes over from another process.
+            workers=self.workers if self._features is None else 0,
             keep_workers=not evaluation,
             pin_memory=torch.cuda.is_available(),
         )
@@ -263,28 +306,3 @@ def _names(sources: Sequence[Source]) -> list[str]:
             name, n = f"{stem}_{n}", n + 1
         names.append(name)
     return names
-
-
-def _check_overlap(train: Mixture, sets: Sequence[Mixture], *, allow_images: bool) -> list[str]:
-    """Warnings about what train and val share.
-
-    Raises:
-        UserError: They share images, and that is not permitted.
-    """
-    warnings = []
-    for data in sets:
-        for index in data.indices:
-            for other in train.indices:
-                shared = overlap(other, index)
-                where = f"{other.folder} (train) and {index.folder} (val) share"
-                remedy = "Split by prompt with `rewardkit data split src=… out=… by=prompt`"
-                if shared.images and not allow_images:
-                    both = " and ".join(part for part in (shared.images, shared.prompts) if part)
-                    raise UserError(
-                        f"{where} {both}: held-out accuracy would mean little. {remedy}, or permit it with "
-                        "data.allow_overlap=true"
-                    )
-                for part in (shared.prompts, shared.images):
-                    if part:
-                        warnings.append(f"{where} {part}: held-out accuracy flatters the model. {remedy}")
-    return warnings

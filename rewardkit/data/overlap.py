@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.leaks_prompts import fold, text_hash
 from rewardkit.data.leaks_sides import ShardSide
-from rewardkit.errors import BadSample
+from rewardkit.data.mixture import Mixture
+from rewardkit.errors import BadSample, UserError
 
 FOLD_UP_TO = 20_000
 """Groups of train and val together up to which prompts are read and compared but for case and punctuation too (about
@@ -82,3 +83,28 @@ def _example(index: ShardIndex, position: int, with_text: bool) -> str:
         return repr(group.id)
     line = " ".join(group.prompt.split())
     return f'{group.id!r} "{line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…"}"'
+
+
+def check_overlap(train: Mixture, sets: Sequence[Mixture], *, allow_images: bool) -> list[str]:
+    """Warnings about what train and val share.
+
+    Raises:
+        UserError: They share images, and that is not permitted.
+    """
+    warnings = []
+    for data in sets:
+        for index in data.indices:
+            for other in train.indices:
+                shared = overlap(other, index)
+                where = f"{other.folder} (train) and {index.folder} (val) share"
+                remedy = "Split by prompt with `rewardkit data split src=… out=… by=prompt`"
+                if shared.images and not allow_images:
+                    both = " and ".join(part for part in (shared.images, shared.prompts) if part)
+                    raise UserError(
+                        f"{where} {both}: held-out accuracy would mean little. {remedy}, or permit it with "
+                        "data.allow_overlap=true"
+                    )
+                for part in (shared.prompts, shared.images):
+                    if part:
+                        warnings.append(f"{where} {part}: held-out accuracy flatters the model. {remedy}")
+    return warnings

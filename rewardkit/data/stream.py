@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from rewardkit.data.bad_samples import BadReport, BadSamples
 from rewardkit.data.batch import Batch, EvaluatedGroup, Tokenizer
 from rewardkit.data.collate import EmptyPlace, LoadedGroup, collate, single_comparison
+from rewardkit.data.group import Group
 from rewardkit.data.group_labels import LabelSpace, labels_of
 from rewardkit.data.images import ImageTransform, decode_image, resize_uint8
 from rewardkit.data.memory import GroupMemory, TokenMemory
@@ -205,16 +206,20 @@ class GroupDataset(Dataset[Batch]):
             except BadSample as error:
                 raise BadSample(f"{sample.group.candidates[number].file}: {error.reason}") from error
             pixels.append(resize_uint8(image, self._transform))
-        evaluated = self._evaluated(position, sample) if self._evaluation else None
+        evaluated = None
+        if self._evaluation:
+            evaluated = evaluated_group(self._mixture, position, sample.key, sample.group)
         labels = labels_of(sample.group, self._space)
         return LoadedGroup(position, sample.key, sample.group, torch.stack(pixels), evaluated, labels)
 
-    def _evaluated(self, position: int, sample: Sample) -> EvaluatedGroup:
-        from rewardkit.data.predictions import ImagePlace
 
-        index, local = self._mixture.locate(position)
-        place = ImagePlace(index.path(local).name, int(index.offset[local]), int(index.length[local]))
-        return EvaluatedGroup(sample.group, position, sample.key, place)
+def evaluated_group(mixture: Mixture, position: int, key: str, group: Group) -> EvaluatedGroup:
+    """What an evaluation needs of a group that was read."""
+    from rewardkit.data.predictions import ImagePlace
+
+    index, local = mixture.locate(position)
+    place = ImagePlace(index.path(local).name, int(index.offset[local]), int(index.length[local]))
+    return EvaluatedGroup(group, position, key, place)
 
 
 class BatchLoader(DataLoader[Batch]):
@@ -231,7 +236,7 @@ class BatchLoader(DataLoader[Batch]):
 
     def __init__(
         self,
-        dataset: GroupDataset,
+        dataset: Dataset[Batch],
         batches: TrainBatches | EvaluationBatches,
         *,
         bad: BadSamples,
@@ -246,7 +251,7 @@ class BatchLoader(DataLoader[Batch]):
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=keep_workers and workers > 0,
-            worker_init_fn=_leave_signals_alone,
+            worker_init_fn=leave_signals_alone,
         )
         self.bad = bad
 
@@ -269,7 +274,7 @@ class BatchLoader(DataLoader[Batch]):
         """Nothing; see ``state_dict``."""
 
 
-def _leave_signals_alone(worker: int) -> None:
+def leave_signals_alone(worker: int) -> None:
     """Ctrl-C and a cluster's signals reach every process of a run; only the main one may act on them at once.
 
     A worker that died of one would end the run before its checkpoint is written. SIGTERM is also how a process that

@@ -84,8 +84,10 @@ class CLIPReward(nn.Module):
         Returns:
             Logits float32 ``[N, D]``, features of both towers before normalisation, and the scale.
         """
-        image = self.encode_pixels(normalise(batch.pixels, self.transform.mean, self.transform.std))  # [N, E]
-        text = self.encode_tokens(batch.tokens)  # [G, E]
+        image, text = batch.image_features, batch.text_features  # [N, E], [G, E] where they were computed beforehand
+        if image is None or text is None:
+            image = self.encode_pixels(normalise(batch.pixels, self.transform.mean, self.transform.std))  # [N, E]
+            text = self.encode_tokens(batch.tokens)  # [G, E]
         caption = self.encode_tokens(batch.caption_tokens) if len(batch.caption_tokens) else None  # [C, E]
         scale = self.scale()
         return RewardOutput(
