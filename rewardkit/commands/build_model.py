@@ -8,14 +8,51 @@ import torch
 
 from rewardkit.config.recipes import beside_recipe
 from rewardkit.config.schema import FitOptions
+from rewardkit.data.images import ImageTransform
 from rewardkit.models.architecture import image_transform, read_architecture
+from rewardkit.models.blip import BLIPReward, build_blip_reward
+from rewardkit.models.blip_architecture import read_blip_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.feature_encoding import freeze_towers
 
 
-def build_model(options: FitOptions) -> CLIPReward:
+def build_model(options: FitOptions) -> CLIPReward | BLIPReward:
     """The reward, with the weights that the options name; random ones are drawn from the seed."""
     torch.manual_seed(options.seed)
+    return _blip(options) if options.model.kind == "blip" else _clip(options)
+
+
+def _blip(options: FitOptions) -> BLIPReward:
+    model, blip, transform = options.model, options.model.blip, options.transform
+    file = beside_recipe(model.architecture, options.recipe) if model.architecture.endswith(".json") else None
+    architecture = read_blip_architecture(file or Path(model.architecture), image_size=transform.size)
+    return build_blip_reward(
+        architecture=architecture,
+        pretrained=model.pretrained,
+        dimensions=model.dimensions,
+        text_length=blip.text_length,
+        tokenizer=blip.tokenizer,
+        head=blip.head,  # type: ignore[arg-type]
+        head_init=blip.head_init,  # type: ignore[arg-type]
+        head_dropout=blip.head_dropout,
+        drop_path=blip.drop_path,
+        transform=ImageTransform(
+            size=architecture.image_size,
+            resize=transform.resize,  # type: ignore[arg-type]
+            interpolation=transform.interpolation,  # type: ignore[arg-type]
+            antialias=transform.antialias,
+            decode=transform.decode,  # type: ignore[arg-type]
+        ),
+        output=model.output or "logit",  # type: ignore[arg-type]
+        mean=blip.reward_mean,
+        std=blip.reward_std,
+        unlocked_image_groups=model.unlocked_image_groups,
+        unlocked_text_layers=model.unlocked_text_layers,
+        gradient_checkpointing=model.gradient_checkpointing,
+    )
+
+
+def _clip(options: FitOptions) -> CLIPReward:
     model, transform = options.model, options.transform
     file = beside_recipe(model.architecture, options.recipe) if model.architecture.endswith(".json") else None
     architecture = read_architecture(file or Path(model.architecture), image_size=transform.size)
@@ -32,7 +69,7 @@ def build_model(options: FitOptions) -> CLIPReward:
             antialias=transform.antialias,
             decode=transform.decode,  # type: ignore[arg-type]
         ),
-        output=model.output,  # type: ignore[arg-type]
+        output=model.output or "cosine",  # type: ignore[arg-type]
         unlocked_image_groups=model.unlocked_image_groups,
         unlocked_text_layers=model.unlocked_text_layers,
         gradient_checkpointing=model.gradient_checkpointing,

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rewardkit.config.blip_options import BlipOptions
 from rewardkit.config.options import option
 
 
 @dataclass
 class ModelOptions:
-    """The CLIP reward: an open_clip image tower and text tower, and a head for each dimension."""
+    """The reward: an image tower and a text tower, and a head for each dimension."""
 
+    kind: str = option("clip", choices=("clip", "blip"))
+    """clip: open_clip's two towers, a cosine (HPS v2). blip: a cross-encoder whose text tower looks at the image
+    (ImageReward); docs/blip.md."""
     architecture: str = option("ViT-H-14")
     """An open_clip architecture (`ViT-H-14`), or the path of an open_clip JSON config; recipes may name a file that
-    ships beside them (`towers/NAME.json`)."""
+    ships beside them (`towers/NAME.json`). With kind=blip: `blip-base`, `blip-large`, or the path of a JSON file with
+    vision_config and text_config."""
     pretrained: str | None = option(None)
-    """open_clip tag of pretrained weights, or a local .pt/.safetensors file; null starts from random weights."""
+    """open_clip tag of pretrained weights, or a local .pt/.safetensors file; null starts from random weights. With
+    kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
     dimensions: list[str] = option(["overall"])
     """Names of what is judged; one or many."""
     head: str = option("auto", choices=("auto", "cosine", "projection"))
@@ -27,10 +33,12 @@ class ModelOptions:
     """Train only the last n layers of the text tower (HPS v2: 11); null trains all."""
     gradient_checkpointing: bool = option(False)
     """Recompute activations in the backward pass: less memory, more time."""
-    output: str = option("cosine", choices=("cosine", "cosine100", "logit"))
-    """What users of the exported model get: the cosine, 100 times it, or the logit (scale times cosine)."""
+    output: str | None = option(None, choices=("cosine", "cosine100", "logit", "normalised"))
+    """What users of the exported model get. A CLIP: the cosine (default), 100 times it, or the logit (scale times
+    cosine). A BLIP: the logit, which is the head's number (default), or normalised (blip.reward_mean, reward_std)."""
     max_logit_scale: float = option(100.0, above=0)
-    """The logit scale is clamped to [1, this] after each step (CLIP and HPS v2: 100)."""
+    """The logit scale of a CLIP is clamped to [1, this] after each step (CLIP and HPS v2: 100)."""
+    blip: BlipOptions = option(BlipOptions())
 
 
 @dataclass

@@ -64,8 +64,8 @@ class ScoreOptions:
     """A JSONL, CSV or parquet file with columns `image` and `prompt`; paths are relative to the file."""
     output: str | None = option(None)
     """The file to write (.jsonl, .csv or .parquet): the input's columns, and a column for each dimension."""
-    scale: str | None = option(None, choices=("cosine", "cosine100", "logit"))
-    """Output scale. Default: the one named in the bundle."""
+    scale: str | None = option(None, choices=("cosine", "cosine100", "logit", "normalised"))
+    """Output scale: cosine, cosine100 or logit of a CLIP, logit or normalised of a BLIP. Default: the bundle's own."""
     batch_size: int = option(32, at_least=1)
     """Images in one forward pass."""
     device: str = option("auto")

@@ -18,8 +18,10 @@ from rewardkit.models.blip_architecture import (
     build_blip_towers,
     read_blip_architecture,
 )
+from rewardkit.models.blip_checkpoint import load_blip
 from rewardkit.models.blip_head import MLP_DROPOUT, BlipHead, Init, Kind
 from rewardkit.models.blip_tokenizers import WordPieceTokenizer, read_blip_tokenizer, used_tokens
+from rewardkit.models.freezing import freeze
 from rewardkit.models.reward import RewardOutput
 from rewardkit.models.tokenizers import TextTokenizer, cut_padding
 
@@ -220,9 +222,6 @@ def build_blip_reward(
         UserError: A name that does not exist, or options that contradict each other.
         CheckpointError: Weights that do not fit.
     """
-    from rewardkit.models.blip_checkpoint import load_blip
-    from rewardkit.models.freezing import freeze
-
     if not dimensions or len(set(dimensions)) != len(dimensions):
         raise UserError(f"model.dimensions needs one or more different names, not {list(dimensions)}")
     if not isinstance(architecture, BlipArchitecture):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -202,7 +202,7 @@ class BlipTowers(nn.Module):
         # inference position 0; see docs/blip.md.)
         return states[:, 0]
 
-    def grouped_parameters(self) -> dict[str, list[tuple[str, tuple[str, ...], str]]]:
+    def grouped_parameters(self) -> dict[str, list[tuple[str, tuple[str, ...], Literal["by_depth", "frozen"]]]]:
         """The parameters from input to head, for ``rewardkit.models.freezing``.
 
         Image: stem | each block but the last | last block and the final norm. Text: the embeddings, which never train
@@ -226,9 +226,11 @@ class BlipTowers(nn.Module):
             else:
                 place = "image.stem" if ".embeddings." in name else f"image.block.{last}"
             image.setdefault(place, []).append(name)
-        frozen = {"text.embeddings": "frozen"}
         return {
-            tower: [(place, tuple(names), frozen.get(place, "by_depth")) for place, names in found.items()]
+            tower: [
+                (place, tuple(names), "frozen" if place == "text.embeddings" else "by_depth")
+                for place, names in found.items()
+            ]
             for tower, found in (("image", image), ("text", text))
         }
 

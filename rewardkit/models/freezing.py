@@ -19,10 +19,11 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
 from rewardkit.errors import UserError
+from rewardkit.models.blip_architecture import BlipTowers
 
 Tower = Literal["image", "text"]
 
-TOWERS: tuple[type[nn.Module], ...] = (open_clip.CLIP, open_clip.CustomTextCLIP)
+TOWERS: tuple[type[nn.Module], ...] = (open_clip.CLIP, open_clip.CustomTextCLIP, BlipTowers)
 """Modules that ``layer_groups`` takes; a reward model holds one of them as a child."""
 
 
@@ -48,12 +49,12 @@ def layer_groups(towers: nn.Module) -> dict[Tower, tuple[LayerGroup, ...]]:
     Each parameter of a tower is in exactly one group; ``logit_scale`` and ``logit_bias`` are in none.
 
     Args:
-        towers: ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP``.
+        towers: ``open_clip.CLIP``, ``open_clip.CustomTextCLIP`` or a BLIP's.
 
     Raises:
         UserError: The groups of a tower are not known.
     """
-    return {"image": _image_groups(towers.visual), "text": _text_groups(towers)}  # type: ignore[arg-type]
+    return {"image": _image_groups(towers), "text": _text_groups(towers)}
 
 
 def towers_of(model: nn.Module) -> tuple[str, nn.Module] | None:
@@ -103,7 +104,7 @@ def freeze(towers: nn.Module, *, image_groups: int | None = None, text_layers: i
     """Freezes all but the last groups of each tower.
 
     Args:
-        towers: ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP``.
+        towers: ``open_clip.CLIP``, ``open_clip.CustomTextCLIP`` or a BLIP's.
         image_groups: Groups of the image tower that train (HPS v2: 20); None trains the whole tower. More than there
             are trains all of them.
         text_layers: Layers of the text tower that train (HPS v2: 11); None trains the whole tower.
@@ -112,7 +113,7 @@ def freeze(towers: nn.Module, *, image_groups: int | None = None, text_layers: i
         UserError: The tower's groups are not known.
     """
     if image_groups is not None:
-        _freeze_tower(towers, _image_groups(towers.visual), image_groups)  # type: ignore[arg-type]
+        _freeze_tower(towers, _image_groups(towers), image_groups)
     if text_layers is not None:
         _freeze_tower(towers, _text_groups(towers), text_layers)
 
@@ -128,7 +129,10 @@ def _freeze_tower(towers: nn.Module, groups: Sequence[LayerGroup], unlocked: int
             towers.get_parameter(name).requires_grad_(trains)
 
 
-def _image_groups(visual: nn.Module) -> tuple[LayerGroup, ...]:
+def _image_groups(towers: nn.Module) -> tuple[LayerGroup, ...]:
+    if isinstance(towers, BlipTowers):
+        return tuple(LayerGroup(*row) for row in towers.grouped_parameters()["image"])
+    visual: nn.Module = towers.visual  # type: ignore[assignment]
     names = [f"visual.{name}" for name, _ in visual.named_parameters()]
     if isinstance(visual, VisionTransformer):
         last = len(visual.transformer.resblocks) - 1
@@ -168,6 +172,8 @@ def _timm_groups(visual: TimmModel) -> tuple[LayerGroup, ...]:
 
 
 def _text_groups(towers: nn.Module) -> tuple[LayerGroup, ...]:
+    if isinstance(towers, BlipTowers):
+        return tuple(LayerGroup(*row) for row in towers.grouped_parameters()["text"])
     inside = isinstance(towers, open_clip.CLIP)
     tower: nn.Module = towers if inside else towers.text  # type: ignore[assignment]
     prefix = "" if inside else "text."
