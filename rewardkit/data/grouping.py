@@ -57,8 +57,13 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
     kept: list[Statement] = []
     bad: list[BadRow] = []
     notes: Counter[str] = Counter()
+    entered: set[tuple[Any, ...]] = set()
     for statement in said.statements:
         assert isinstance(statement, Statement)
+        about = (statement.images, statement.generators, statement.folder)
+        if about in entered and not statement.tags and not statement.slots:
+            kept.append(statement)  # nothing new of its images
+            continue
         problem = _contradiction(candidates, statement)
         if problem:
             # A row counts once, however many statements it made.
@@ -66,6 +71,7 @@ def build_group(said: Gathered, format_name: str) -> Grouped:
                 bad.append(BadRow(statement.file, statement.line, problem))
             continue
         _enter(candidates, statement)
+        entered.add(about)
         kept.append(statement)
     comparisons, rankings, answers = _labels(kept, candidates.index, notes, bad)
     first = kept[0]

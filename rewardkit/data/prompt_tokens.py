@@ -20,16 +20,27 @@ _MERGES = 49152 - 256 - 2
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """What CLIP's tokeniser splits a text into before byte-pair encoding (the same file)."""
 
+_NOT_PLAIN = frozenset("&<")
+"""What begins an HTML entity, or the name of a special token."""
+
+_ASCII_WORDS = re.compile(_WORDS.replace(r"\p{L}", "a-z").replace(r"\p{N}", "0-9")).findall
+"""The same for lower-case ASCII."""
+
 
 def prompt_tokens(prompt: str) -> int:
     """CLIP BPE tokens of a text with start and end, not cut to a context length; equal to open_clip's tokeniser."""
+    if prompt.isascii() and prompt.isprintable() and not _NOT_PLAIN.intersection(prompt):
+        # Words are encoded one by one, and most prompts are made of words that were met before.
+        return sum(map(_tokens_in, _ASCII_WORDS(prompt[:MAX_LETTERS].lower()))) + 2
     import ftfy
 
-    if prompt.isascii() and prompt.isprintable() and "&" not in prompt:
-        text = prompt[:MAX_LETTERS]
-    else:
-        text = html.unescape(html.unescape(ftfy.fix_text(prompt[:MAX_LETTERS])))
+    text = html.unescape(html.unescape(ftfy.fix_text(prompt[:MAX_LETTERS])))
     return len(_tokenizer().encode(re.sub(r"\s+", " ", text).strip().lower()).ids) + 2
+
+
+@lru_cache(maxsize=1 << 14)
+def _tokens_in(word: str) -> int:
+    return len(_tokenizer().encode(word).ids)
 
 
 @lru_cache(maxsize=1)

@@ -74,8 +74,7 @@ def say_record(row: Row, *, cells: bool = False) -> list[Said]:
     kind = _kind(tuple(record))
     if kind == "record":
         return [_whole_record(record, row)]
-    names, data = _images(record, kind, cells)
-    images = different(names, "images")
+    images, data = _images(record, kind, cells)
     if kind == "comparison" and len(images) != 2:
         raise ValueError(f"a comparison has two images, this line has {len(images)}; several images take 'ranks'")
     shared: dict[str, Any] = {
@@ -160,12 +159,17 @@ def _images(record: Mapping[str, Any], kind: str, cells: bool) -> tuple[tuple[st
     items = [value] if kind == "rating" else value
     if cells and isinstance(items, list) and items:
         found = [image_cell(item, field) for item in items]
-        return tuple(name for name, _ in found), tuple(data for _, data in found)
+        return different(tuple(name for name, _ in found), "images"), tuple(data for _, data in found)
     if kind == "rating":
         return (image_path(_text(record, field), field),), ()
     if not isinstance(items, list) or not items or not _TEXT.issuperset(map(type, items)):
         raise ValueError(f'{field} is {value!r}; it must be a list like ["a.jpg", "b.jpg"]')
-    return tuple([image_path(item, field) for item in items]), ()
+    return _paths(tuple(items)), ()
+
+
+@lru_cache(maxsize=4096)  # many rows in a row are about the same images
+def _paths(names: tuple[str, ...]) -> tuple[str, ...]:
+    return different(tuple(image_path(name, "images") for name in names), "images")
 
 
 def _text(record: Mapping[str, Any], name: str, advice: str = "") -> str:

@@ -1,7 +1,8 @@
 """What one row of a source says: the one form into which every format turns its rows, before they become groups.
 
 Rows that share a prompt (and ``group``, where given) become one group; equal image names in it are one candidate
-(``rewardkit/data/grouping.py``).
+(``rewardkit/data/grouping.py``). Nobody changes a statement; they are not frozen, since making a frozen one takes three
+times as long and a source has millions of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ RAW_PROMPT = "raw_prompt"
 """The slot of a record that keeps the prompt as it was before somebody cleaned it, where a source gives both."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Statement:
     """Images that were made for a prompt. By itself it says only that they exist; the kinds below say more.
 
@@ -53,7 +54,7 @@ class Statement:
     slots: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Choice(Statement):
     """One comparison of two images: votes for the first, for a tie, for the second."""
 
@@ -61,7 +62,7 @@ class Choice(Statement):
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Rating(Statement):
     """One answer on one image: a number (higher is better) or "NA"."""
 
@@ -69,14 +70,14 @@ class Rating(Statement):
     rationale: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Order(Statement):
     """One ranking of several images; rank 1 is best, equal ranks tie, None was not ranked."""
 
     ranks: tuple[float | None, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class WholeRecord:
     """A row that is a group record already; its candidates' files are paths like a statement's ``images``."""
 
