@@ -12,12 +12,13 @@ A group's candidates that show different things bring hard negatives by themselv
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rewardkit.data.batch import Batch, Denominators
 from rewardkit.models.reward import RewardOutput
-from rewardkit.objectives.loss import Loss
+from rewardkit.objectives.loss import Loss, full_precision
 
 
 def caption_contrast(image_features: Tensor, caption_features: Tensor, caption: Tensor, scale: Tensor) -> Tensor:
@@ -33,7 +34,8 @@ def caption_contrast(image_features: Tensor, caption_features: Tensor, caption: 
         ``[N]``, not negative; 0 for images without a caption, which are no image's negatives either.
     """
     image, text = F.normalize(image_features, dim=-1), F.normalize(caption_features, dim=-1)
-    logits = scale * image @ text.T  # [N, C]
+    with torch.autocast(image.device.type, enabled=False):  # a product of matrices would be taken in half precision
+        logits = scale * image @ text.T  # [N, C]
     return F.cross_entropy(logits, caption, ignore_index=-1, reduction="none")
 
 
@@ -60,7 +62,7 @@ class CaptionContrastObjective(nn.Module):
             # Nothing to tell apart; the zero still hangs on the scores, so every parameter gets a gradient.
             return Loss(total=0.0 * output.scores.sum(), parts={"accuracy": output.scores.new_zeros(())})
         assert image is not None and scale is not None, "the caption contrast needs a model of two towers"
-        image, captions = _full(image), _full(captions)
+        image, captions, scale = full_precision(image), full_precision(captions), full_precision(scale)
         losses = caption_contrast(image, captions, labels.caption, scale)  # [N]
         count = denominators.captions.to(losses).clamp(min=1)
         found = _nearest(image, captions) == labels.caption  # [N]; -1 is never nearest
@@ -69,9 +71,5 @@ class CaptionContrastObjective(nn.Module):
 
 def _nearest(image: Tensor, captions: Tensor) -> Tensor:
     """For each image the row of the caption with the highest cosine: int64 ``[N]``."""
-    return (image.detach() @ F.normalize(captions.detach(), dim=-1).T).argmax(dim=-1)
-
-
-def _full(features: Tensor) -> Tensor:
-    """At least float32, whatever the towers compute in."""
-    return features.float() if features.dtype.itemsize < 4 else features
+    with torch.autocast(image.device.type, enabled=False):
+        return (image.detach() @ F.normalize(captions.detach(), dim=-1).T).argmax(dim=-1)

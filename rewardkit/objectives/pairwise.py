@@ -1,14 +1,4 @@
-"""The pairwise Bradley-Terry objective with soft labels: what HPS v2, PickScore and ImageReward minimise.
-
-For a comparison with scores ``s_first``, ``s_second`` (logits: the scale of the logits is in them), ``delta`` their
-difference and shares of votes ``(p_first, p_tie, p_second)``::
-
-    y0 = p_first + p_tie / 2,  y1 = p_second + p_tie / 2
-    loss = y0 softplus(-delta) + y1 softplus(delta)
-
-With shares (1, 0, 0) this is -log sigmoid(delta); a tie counts half for each side, which is HPS v2's label
-(0.5, 0.5); shares of all zeros contribute nothing (repository tgxs002/HPSv2, ``src/open_clip/loss.py``, ``HPSLoss``).
-"""
+"""From what each comparison costs to a loss: the one reduction that all pairwise terms share."""
 
 from __future__ import annotations
 
@@ -17,36 +7,22 @@ from difflib import get_close_matches
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rewardkit.data.batch import Batch, Denominators
 from rewardkit.errors import UserError
 from rewardkit.models.reward import RewardOutput
-from rewardkit.objectives.loss import Loss
+from rewardkit.objectives.bradley_terry import BradleyTerry
+from rewardkit.objectives.compared import Counts, PairwiseRule, compare, is_decided
+from rewardkit.objectives.loss import Loss, dimension_factors, divided, loss_of, sums_by_dimension
 
 Reduction = Literal["mean", "sum", "mean_per_group"]
 
 
-def bradley_terry(delta: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy of the Bradley-Terry law against shares of votes. See the module's docstring.
+class ComparisonReduction(nn.Module):
+    """Sums over comparisons, for each dimension of the model.
 
-    Args:
-        delta: ``[P]``, score of first minus score of second.
-        target: ``[P, 3]``, shares of first, tie and second.
-
-    Returns:
-        ``[P]``, not negative; exactly 0 where the shares are all 0.
-    """
-    first = target[..., 0] + target[..., 1] / 2
-    second = target[..., 2] + target[..., 1] / 2
-    return first * F.softplus(-delta) + second * F.softplus(delta)
-
-
-class PairwiseObjective(nn.Module):
-    """Bradley-Terry over the comparisons of a batch, for each dimension of the model.
-
-    A dimension's term is, with the comparison's weights w,
+    A dimension's term is, with the comparisons' weights w,
 
     - ``sum``: ``sum(w * loss)``, as HPS v2 does for the pairs of one GPU (its learning rate is tied to their number);
     - ``mean``: the same divided by the sum of the weights of the whole optimiser step, so accumulation, ranks and
@@ -55,69 +31,109 @@ class PairwiseObjective(nn.Module):
     - ``mean_per_group``: the weighted mean within each group, then over the groups that have a comparison on the
       dimension. With ``data.pairing=pairs`` a drawn comparison stands alone and this equals ``mean``.
 
+    Where a rule counts decided comparisons only, the others have weight 0 here and in the denominators.
+
     The total is the weighted sum of the dimensions' terms; ``mean`` and ``mean_per_group`` divide it by the sum of the
-    dimensions' coefficients. A dimension without a label in the step adds 0 and leaves the others as they are.
+    dimensions' factors. A dimension without a label in the step adds 0 and leaves the others as they are.
 
     Args:
         dimensions: The model's dimensions, in the order of its scores.
         reduction: See above.
-        coefficients: Factor for each dimension; 1 where not named.
+        factors: Factor for each dimension; None or empty: 1 for all, else 0 for those that are not named.
 
     Raises:
-        UserError: An unknown reduction, or a coefficient of a dimension that the model lacks.
+        UserError: An unknown reduction, or a factor of a dimension that the model lacks.
     """
 
     def __init__(
-        self,
-        dimensions: Sequence[str],
-        *,
-        reduction: Reduction = "mean",
-        coefficients: Mapping[str, float] | None = None,
+        self, dimensions: Sequence[str], *, reduction: Reduction = "mean", factors: Mapping[str, float] | None = None
     ) -> None:
         super().__init__()
         if reduction not in get_args(Reduction):
             near = get_close_matches(reduction, get_args(Reduction), n=1, cutoff=0)[0]
             known = ", ".join(get_args(Reduction))
             raise UserError(f"there is no reduction {reduction!r}; did you mean {near!r}? ({known})")
-        coefficients = dict(coefficients or {})
-        unknown = sorted(set(coefficients) - set(dimensions))
-        if unknown:
-            raise UserError(f"coefficients for {', '.join(unknown)}, but the model judges {', '.join(dimensions)}")
         self.dimensions = tuple(dimensions)
         self.reduction: Reduction = reduction
-        self.coefficients = torch.tensor([float(coefficients.get(name, 1.0)) for name in dimensions])
+        self.factors = dimension_factors(dimensions, factors)
+
+    def forward(self, losses: Tensor, labels: Batch, denominators: Denominators, counts: Counts) -> Loss:
+        """This micro-batch's share of the step's loss.
+
+        Args:
+            losses: ``[P]``, of each comparison.
+            labels: Their first, dimension, target, weight, and the candidates' group.
+            denominators: Of the whole optimiser step.
+            counts: Which comparisons count.
+
+        Returns:
+            The total, and each dimension's term by name (before its factor).
+        """
+        weight = labels.weight.to(losses.dtype)  # [P]
+        if counts == "decided":
+            weight = weight * is_decided(labels.target)
+            # Not a product with 0: what an undecided comparison says has no meaning, so it must not reach the sum.
+            losses = torch.where(weight > 0, losses, torch.zeros_like(losses))
+        if self.reduction == "mean_per_group":
+            weight = weight / self._weight_of_cell(weight, labels)
+        terms = sums_by_dimension(weight * losses, labels.dimension, len(self.dimensions))  # [D]
+        if self.reduction == "sum":
+            return loss_of(terms, self.dimensions, self.factors, average=False)
+        if self.reduction == "mean_per_group":
+            number = denominators.groups if counts == "all" else denominators.decided_groups
+        else:
+            number = denominators.comparisons if counts == "all" else denominators.decided
+        return loss_of(divided(terms, number), self.dimensions, self.factors)
+
+    def _weight_of_cell(self, weight: Tensor, labels: Batch) -> Tensor:
+        """For each comparison, the sum of weights of its group's comparisons on its dimension: ``[P]``."""
+        dimensions = len(self.dimensions)
+        cell = labels.group[labels.first] * dimensions + labels.dimension  # [P]
+        cells = int(labels.tokens.shape[0]) * dimensions
+        weights = weight.new_zeros(cells).index_add(0, cell, weight)
+        return torch.where(weights > 0, weights, torch.ones_like(weights))[cell]
+
+
+class PairwiseObjective(nn.Module):
+    """A rule over the comparisons of a batch, reduced by ``ComparisonReduction``.
+
+    Args:
+        dimensions: The model's dimensions, in the order of its scores.
+        rule: What a comparison costs. Default: Bradley-Terry with soft labels, as HPS v2.
+        reduction: ``mean``, ``sum`` or ``mean_per_group``.
+        factors: Factor for each dimension; None or empty: 1 for all, else 0 for those that are not named.
+
+    Raises:
+        UserError: An unknown reduction, or a factor of a dimension that the model lacks.
+    """
+
+    def __init__(
+        self,
+        dimensions: Sequence[str],
+        rule: PairwiseRule | None = None,
+        *,
+        reduction: Reduction = "mean",
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reduce = ComparisonReduction(dimensions, reduction=reduction, factors=factors)
+        self.rule: PairwiseRule = rule if rule is not None else BradleyTerry()
+
+    @property
+    def indifferent(self) -> float | None:
+        """Mean loss while all scores are equal and labels are hard; None where it depends on the labels."""
+        return self.rule.indifferent
 
     def forward(self, output: RewardOutput, labels: Batch, denominators: Denominators) -> Loss:
         """This micro-batch's share of the step's loss.
 
         Args:
-            output: Scores float ``[N, D]``.
-            labels: The batch's comparisons: first, second, dimension, target, weight, group.
+            output: Scores float ``[N, D]``, and their ``log_sigma`` where the rule wants it.
+            labels: The batch's comparisons: first, second, dimension, target, weight, group; and the ratings.
             denominators: Of the whole optimiser step.
 
         Returns:
-            The total, and each dimension's term by name (before its coefficient).
+            The total, and each dimension's term by name (before its factor).
         """
-        scores = output.scores if output.scores.dtype == torch.float64 else output.scores.float()
-        delta = scores[labels.first, labels.dimension] - scores[labels.second, labels.dimension]  # [P]
-        weighted = labels.weight.to(delta.dtype) * bradley_terry(delta, labels.target.to(delta.dtype))  # [P]
-        if self.reduction == "mean_per_group":
-            weighted = weighted / _weight_of_cell(labels, len(self.dimensions)).to(delta.dtype)
-        # An empty batch of labels gives zeros that still hang on the scores, so every parameter gets a gradient.
-        terms = scores.new_zeros(len(self.dimensions)).index_add(0, labels.dimension, weighted)  # [D]
-        coefficients = self.coefficients.to(scores)
-        if self.reduction != "sum":
-            counts = denominators.groups if self.reduction == "mean_per_group" else denominators.comparisons
-            counts = counts.to(scores)
-            terms = terms / torch.where(counts > 0, counts, torch.ones_like(counts))
-            coefficients = coefficients / coefficients.sum()
-        parts = {name: terms[d].detach() for d, name in enumerate(self.dimensions)}
-        return Loss(total=(coefficients * terms).sum(), parts=parts)
-
-
-def _weight_of_cell(labels: Batch, dimensions: int) -> Tensor:
-    """For each comparison, the sum of weights of its group's comparisons on its dimension: ``[P]``."""
-    cell = labels.group[labels.first] * dimensions + labels.dimension  # [P]
-    cells = int(labels.tokens.shape[0]) * dimensions
-    weights = labels.weight.new_zeros(cells).index_add(0, cell, labels.weight)
-    return torch.where(weights > 0, weights, torch.ones_like(weights))[cell]
+        loss: Loss = self.reduce(self.rule(compare(output, labels)), labels, denominators, self.rule.counts)
+        return loss

@@ -21,7 +21,7 @@ from rewardkit.models.checkpoints import load_strictly
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.freezing import freeze
 from rewardkit.models.tokenizers import cut_padding
-from rewardkit.objectives.pairwise import bradley_terry
+from rewardkit.objectives.bradley_terry import bradley_terry
 
 _TRAIN_STEP = {"atol": 1e-6, "rtol": 1e-6}
 """Losses and gradient norms in float64; the file's numbers have nine digits."""

@@ -1,110 +1,78 @@
-"""Replays the pairwise losses of ``losses.json``."""
+"""Replays ``losses.json``: values and gradients of every objective, in float64.
+
+A case is replayed through the pure function and through the objective that ``fit`` minimises. Where a published
+program has a defect, the sound value (``corrected``) is compared; what starts with ``reference`` is that program's
+literal output, which rewardkit does not offer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
+from loss_lists import LIST_REPLAYS
+from loss_pairs import PAIR_REPLAYS
+from loss_replay import Replay
 from measure import Check, Malformed, need
-from torch import Tensor
 
-from rewardkit.metrics.judged_pairs import FIRST
-from rewardkit.metrics.protocols import PROTOCOLS, credit
-from rewardkit.models.heads import paired_products
-from rewardkit.models.reward import RewardOutput
-from rewardkit.objectives.pairwise import PairwiseObjective, bradley_terry
-
-
-def check_losses(kind: str, cases: list[Any], meta: Mapping[str, Any]) -> Check:
-    """Losses and gradients in float64, from the pure function and from the objective that ``fit`` minimises."""
-    check = Check(kind, len(cases))
-    tolerance = {"atol": float(meta.get("atol", 1e-7)), "rtol": float(meta.get("rtol", 1e-6))}
-    for n, case in enumerate(cases):
-        inputs, expected = need(case, "inputs", "expected")
-        where = f"{kind}/{case.get('name', n)}"
-        leaves, found = _REPLAYS[kind](inputs)
-        for name, wanted in expected.items():
-            if name not in found:
-                raise Malformed(f"{where}: {name} is not part of the schema")
-            check.numbers(f"{where}/{name}", found[name].detach(), wanted, **tolerance)
-        gradients = case.get("grad", {})
-        if gradients:
-            of = gradients.get("of", "loss_sum")
-            if of not in found:
-                raise Malformed(f"{where}: gradients of {of}, which is not part of the schema")
-            names = [name for name in gradients if name != "of"]
-            unknown = [name for name in names if name not in leaves]
-            if unknown:
-                raise Malformed(f"{where}: gradients with respect to {', '.join(unknown)}")
-            values = torch.autograd.grad(found[of], [leaves[name] for name in names])
-            for name, value in zip(names, values, strict=True):
-                check.numbers(f"{where}/grad {name}", value, gradients[name], **tolerance)
-    return check
-
-
-def _from_features(inputs: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    image, text, scale, labels = (
-        torch.tensor(value, dtype=torch.float64, requires_grad=True)
-        for value in need(inputs, "image_features", "text_features", "logit_scale", "labels")
-    )
-    pairs = len(text)
-    if len(image) != 2 * pairs:
-        raise Malformed(f"{len(image)} image features for {pairs} texts; each pair has two images")
-    scores = scale * paired_products(image, text, torch.arange(pairs).repeat(2))  # [2B]
-    first, second = scores[:pairs], scores[pairs:]
-    found = _pair_losses(first, second, labels.detach())
-    leaves = {"image_features": image, "text_features": text, "logit_scale": scale}
-    return {**leaves, "score_0": first, "score_1": second}, {**found, "score_0": first, "score_1": second}
-
-
-def _from_scores(inputs: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    first, second, labels = (
-        torch.tensor(value, dtype=torch.float64, requires_grad=True)
-        for value in need(inputs, "score_0", "score_1", "labels")
-    )
-    return {"score_0": first, "score_1": second}, _pair_losses(first, second, labels.detach())
-
-
-def _imagereward(inputs: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    better, worse = (
-        torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in need(inputs, "better", "worse")
-    )
-    won = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(len(better), 2)
-    pairs = pd.DataFrame({"score_first": better.detach(), "score_second": worse.detach(), "verdict": FIRST})
-    found = _pair_losses(better, worse, won)
-    found["accuracy_strict"] = torch.tensor(np.mean(credit(pairs, PROTOCOLS["strict_micro"])))
-    return {"better": better, "worse": worse}, found
-
-
-def _pair_losses(first: Tensor, second: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Sum and mean as the objective gives them, and each pair's loss."""
-    target = torch.stack([labels[:, 0], torch.zeros_like(labels[:, 0]), labels[:, 1]], dim=1)  # [B, 3]
-    pairs = len(first)
-    batch = SimpleNamespace(
-        first=torch.arange(pairs),
-        second=torch.arange(pairs, 2 * pairs),
-        dimension=torch.zeros(pairs, dtype=torch.long),
-        target=target,
-        weight=torch.ones(pairs, dtype=torch.float64),
-    )
-    denominators = SimpleNamespace(comparisons=torch.tensor([float(pairs)]))
-    output = RewardOutput(scores=torch.cat([first, second]).unsqueeze(1))
-    found = {"loss_per_pair": bradley_terry(first - second, target)}
-    for reduction in ("sum", "mean"):
-        objective = PairwiseObjective(["overall"], reduction=reduction)
-        found[f"loss_{reduction}"] = objective(output, batch, denominators).total
-    return found
-
-
-_REPLAYS = {
-    "hps_pair_from_features": _from_features,
-    "hps_pair_from_scores": _from_scores,
-    "imagereward_pair": _imagereward,
-}
+_REPLAYS: dict[str, Callable[[Mapping[str, Any]], Replay]] = {**PAIR_REPLAYS, **LIST_REPLAYS}
 
 COVERED = tuple(_REPLAYS)
 """Kinds of ``losses.json`` that rewardkit has an answer to."""
+
+
+def check_losses(kind: str, cases: list[Any], meta: Mapping[str, Any]) -> Check:
+    """Losses and gradients in float64."""
+    check = Check(kind, len(cases))
+    tolerance = {"atol": float(meta.get("atol", 1e-7)), "rtol": float(meta.get("rtol", 1e-6))}
+    for n, case in enumerate(cases):
+        need(case, "inputs", "expected")
+        where = f"{kind}/{case.get('name', n)}"
+        replay = _REPLAYS[kind](case)
+        for part in ("expected", *(key for key in replay.beside if key in case)):
+            wanted = case[part] if isinstance(case[part], Mapping) else {part: case[part]}
+            for name, value in wanted.items():
+                if name.startswith("reference"):
+                    continue
+                if name not in replay.found:
+                    raise Malformed(f"{where}: {name} is not part of the schema")
+                _compare(check, f"{where}/{name}", replay.found[name], value, tolerance)
+        _compare_gradients(check, where, replay, case.get("grad", {}), tolerance)
+    return check
+
+
+def _compare_gradients(check: Check, where: str, replay: Replay, wanted: Mapping[str, Any], tolerance: Any) -> None:
+    """Gradients that the replay has, and those of ``of`` with respect to its leaves."""
+    of = wanted.get("of", "loss_sum")
+    values = {name: value for name, value in wanted.items() if not isinstance(value, str)}
+    if values and not replay.gradients and of not in replay.found and of not in replay.gradients_of:
+        raise Malformed(f"{where}: gradients of {of}, which is not part of the schema")
+    unknown = [name for name in values if name not in replay.leaves and name not in replay.gradients]
+    if unknown:
+        raise Malformed(f"{where}: gradients with respect to {', '.join(unknown)}")
+    for name, value in values.items():
+        if name in replay.gradients:
+            got = replay.gradients[name]
+        else:
+            loss = replay.gradients_of[of] if of in replay.gradients_of else replay.found[of]
+            leaf = replay.leaves[name]
+            found = torch.autograd.grad(loss, leaf, retain_graph=True)
+            got = list(found) if isinstance(leaf, list) else found[0]
+        _compare(check, f"{where}/grad {name}", got, value, tolerance)
+
+
+def _compare(check: Check, where: str, got: Any, wanted: Any, tolerance: Any) -> None:
+    """Numbers, lists of lists of any length, or numbers by name."""
+    if isinstance(wanted, Mapping):
+        for name, value in wanted.items():
+            if name not in got:
+                raise Malformed(f"{where}/{name} is not part of the schema")
+            _compare(check, f"{where}/{name}", got[name], value, tolerance)
+    elif isinstance(got, list):
+        if len(got) != len(wanted):
+            raise Malformed(f"{where}: {len(wanted)} rows for {len(got)}")
+        for n, (row, value) in enumerate(zip(got, wanted, strict=True)):
+            _compare(check, f"{where}[{n}]", row, value, tolerance)
+    else:
+        check.numbers(where, torch.as_tensor(got).detach(), wanted, **tolerance)
