@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 from rewardkit.callbacks.best_bundle import BestBundle
+from rewardkit.callbacks.early_stopping import EarlyStopping
+from rewardkit.callbacks.ema import EMA
 from rewardkit.callbacks.guards import Guards
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
 from rewardkit.callbacks.progress import ProgressBar
@@ -30,20 +32,28 @@ class RunCallbacks:
         all: In the order in which they are called.
         accuracy: The one that validates, where there is one.
         best: The one that exports, where there is one.
+        early: The one that ends a run before its schedule does, where there is one.
         interruption: Says when to stop early.
     """
 
     all: list[Callback]
     accuracy: PreferenceAccuracy | None
     best: BestBundle | None
+    early: EarlyStopping | None
     interruption: Interruption
 
 
 def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: Console) -> RunCallbacks:
-    """Builds them. Checkpoints come last, so that the state of all others is in the file."""
+    """Builds them.
+
+    The average of weights comes first, so that it is what all others validate; checkpoints come last, so that the state
+    of all others is in the file.
+    """
     chosen = options.callbacks
-    accuracy = best = None
+    accuracy = best = early = None
     made: list[Callback] = []
+    if chosen.ema is not None:
+        made.append(EMA(**asdict(chosen.ema)))
     if chosen.throughput is not None:
         made.append(Throughput(window=chosen.throughput.window))
     if chosen.guards is not None:
@@ -61,6 +71,9 @@ def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: 
             seed=options.seed,
         )
         made.append(accuracy)
+    if chosen.early_stopping is not None and accuracy is not None:
+        early = EarlyStopping(accuracy, **asdict(chosen.early_stopping))
+        made.append(early)
     if chosen.best_bundle is not None and accuracy is not None:
         best = BestBundle(
             accuracy, folder=layout.bundle, dimension=chosen.best_bundle.dimension, recipe=_recipe_record(options)
@@ -74,7 +87,7 @@ def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: 
         interruption=interruption,
         is_best=lambda: best is not None and best.improved,
     )
-    return RunCallbacks([*made, interruption, checkpoints], accuracy, best, interruption)
+    return RunCallbacks([*made, interruption, checkpoints], accuracy, best, early, interruption)
 
 
 def _recipe_record(options: FitOptions) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from rewardkit.config.compose import Layer, compose
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
+from rewardkit.config.show import with_null_sections
 from rewardkit.errors import UserError
 from rewardkit.models.bundle import RECORD, save_bundle
 from rewardkit.models.load import LoadedReward, load
@@ -52,11 +53,14 @@ def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
     options = options_of_run(path.parent.parent)
     options.model.pretrained = None  # the checkpoint holds every tensor
     model = build_model(options)
+    checkpoint = read_checkpoint(path)
     state = {
         key.removeprefix("model."): tensor
-        for key, tensor in read_checkpoint(path)["state_dict"].items()
+        for key, tensor in checkpoint["state_dict"].items()
         if key.startswith("model.")
     }
+    # What such a run validates and exports is the average of its weights.
+    state |= checkpoint.get("callbacks", {}).get("EMA", {}).get("average", {})
     load_strictly(model, state, source=str(path))
     return save_bundle(folder, model, recipe=values_of_run(path.parent.parent))
 
@@ -67,7 +71,7 @@ def options_of_run(folder: Path) -> FitOptions:
     Raises:
         UserError: The folder is no run.
     """
-    return compose(FitOptions, [Layer(str(folder), values_of_run(folder))]).options
+    return compose(FitOptions, [Layer(str(folder), with_null_sections(values_of_run(folder)))]).options
 
 
 def values_of_run(folder: Path) -> Mapping[str, Any]:

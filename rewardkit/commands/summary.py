@@ -53,7 +53,9 @@ def finish(
         "ceilings": embedded_ceilings(options),
     }
     if callbacks.accuracy is not None:
-        step = callbacks.best.best_step if callbacks.best else options.trainer.max_steps
+        stopped = callbacks.early.stopped_step if callbacks.early else None
+        step = callbacks.best.best_step if callbacks.best else stopped or options.trainer.max_steps
+        summary["stopped_early"] = stopped
         summary |= {"step": step, "validations": _validations(callbacks.best)}
         summary["sets"] = {name: _evaluate(options, layout, step, name) for name in callbacks.accuracy.sets}
         summary |= summary["sets"][callbacks.accuracy.sets[0]]
@@ -111,6 +113,11 @@ def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Consol
         console.print(
             f"By the votes' law the best possible overall is {share(limits['best']['overall'])}, and "
             f"{share(limits['ignoring_prompt']['overall'])} for a model that ignores the prompt.",
+            highlight=False,
+        )
+    if summary.get("stopped_early"):
+        console.print(
+            f"The run stopped early, after step {summary['stopped_early']}: its validations no longer got better.",
             highlight=False,
         )
     selected = summary.get("validations", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from rewardkit.config.compose import Composed
@@ -51,3 +52,14 @@ def flat_values(options: FitOptions) -> dict[str, Any]:
             place = getattr(place, part) if place is not None else None
         values[leaf.key] = place
     return values
+
+
+def with_null_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``flat_values`` gave, as ``compose`` takes it: a section that was null is one key, not its keys."""
+    null = {
+        leaf.key.rpartition(".")[0]
+        for leaf in leaves(FitOptions)
+        if values.get(leaf.key, leaf.default) is None and "null" not in leaf.kind and leaf.default is not None
+    }
+    below = tuple(f"{section}." for section in null)
+    return {key: value for key, value in values.items() if not key.startswith(below)} | dict.fromkeys(null)
