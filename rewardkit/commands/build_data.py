@@ -21,14 +21,14 @@ from rewardkit.data.sources import Source
 
 if TYPE_CHECKING:
     from rewardkit.engine.run_directory import Opened
-    from rewardkit.models.clip import CLIPReward
+    from rewardkit.models.kinds import Reward
 
 EMBEDDED = "embedded"
 
 
 def build_data(
     options: FitOptions,
-    model: CLIPReward,
+    model: Reward,
     *,
     ranks: int,
     errors_path: Path | None,
@@ -102,7 +102,7 @@ def truncated_share(data: PreferenceData, context_length: int) -> float:
     return float((tokens > context_length).mean())
 
 
-def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opened: Opened, console: Console) -> None:
+def announce(options: FitOptions, model: Reward, data: PreferenceData, opened: Opened, console: Console) -> None:
     """Says what is about to be trained, on what, and where it goes."""
     from rewardkit.engine.precision import find_precision
 
@@ -111,8 +111,9 @@ def announce(options: FitOptions, model: CLIPReward, data: PreferenceData, opene
     every = sum(p.numel() for p in model.parameters())
     if options.scale == "demo" and EMBEDDED in options.data.train:
         console.print(
-            "scale=demo: a small CLIP from scratch on the embedded dataset of drawn pictures and simulated votes. "
-            "It shows every part at work; it judges no real images. scale=paper is the published set-up.",
+            f"scale=demo: a small {options.model.kind.upper()} from scratch on the embedded dataset of drawn pictures "
+            "and simulated votes. It shows every part at work; it judges no real images. scale=paper is the published "
+            "set-up.",
             highlight=False,
         )
     lines = [

@@ -42,7 +42,14 @@ def run(arguments: list[str]) -> int:
                 shutil.copytree(folder, Path(scratch) / "bundle").rename(out)
         print(f'wrote {out}; load it with rewardkit.load("{out}").score(images, prompts)')
         return EXIT_DONE
+    from rewardkit.models.clip import CLIPReward
     from rewardkit.models.export import export_open_clip, export_transformers
+
+    if not isinstance(loaded.model, CLIPReward):
+        raise UserError(
+            f"to={options.to}: {options.to} has no class for this model, a BLIP with a reward's head; export "
+            f"to=bundle, and load it with rewardkit.load (docs/blip.md says under which names its weights lie)"
+        )
 
     export, usage = {
         "open_clip": (export_open_clip, 'open_clip.create_model("local-dir:{}")'),

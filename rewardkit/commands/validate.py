@@ -155,7 +155,7 @@ def score_sets(
         rows = PredictionRows(model.dimensions, dimension_map=dimension_map)
         with torch.no_grad(), Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             for batch in bar.track(loader, total=len(loader), description=f"scoring {name}"):
-                scores = model.model(batch.to(model.model.logit_scale.device)).scores.cpu()  # [N, D]
+                scores = model.model(batch.to(model.model.device)).scores.cpu()  # [N, D]
                 for n, record in enumerate(batch.records):
                     mine = scores[batch.group == n].tolist()
                     rows.add(record.group, mine, number=record.number, key=record.key, source=name, place=record.place)

@@ -9,6 +9,8 @@ _OUTPUTS = {
     "cosine": "the cosine of image and prompt, from -1 to 1, as the published HPS v2 `score` returns",
     "cosine100": "100 times the cosine of image and prompt, as HPS v2 benchmarks print",
     "logit": "the logit that training saw: a difference of two scores under one prompt is the log-odds of a preference",
+    "normalised": "the logit less a mean, divided by a standard deviation (`normalisation` in bundle.json), as "
+    "ImageReward's `score` returns",
 }
 
 
