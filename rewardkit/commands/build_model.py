@@ -61,6 +61,10 @@ def _clip(options: FitOptions) -> CLIPReward:
         pretrained=model.pretrained,
         dimensions=model.dimensions,
         head=model.head,
+        overall=model.overall,
+        overall_gradient=model.overall_gradient,
+        gate_width=model.gate_width,
+        uncertainty=model.uncertainty,
         transform=image_transform(
             architecture,
             model.pretrained,

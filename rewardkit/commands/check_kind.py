@@ -11,6 +11,10 @@ from rewardkit.config.schema import FitOptions
 
 _ONLY_CLIP = {
     "head": "a BLIP's head is model.blip.head",
+    "overall": "its dimensions are all learned alike",
+    "overall_gradient": "its dimensions are all learned alike",
+    "gate_width": "it has no gate",
+    "uncertainty": "it has no standard deviation of a score",
     "max_logit_scale": "a BLIP has no logit scale",
 }
 """Options of ``model`` that a BLIP does not have, and what to say."""

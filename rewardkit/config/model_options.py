@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rewardkit.config.blip_options import BlipOptions
 from rewardkit.config.options import option
+from rewardkit.config.overall import OVERALL_GRADIENTS, OVERALLS
 
 
 @dataclass
@@ -24,9 +25,23 @@ class ModelOptions:
     kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
     dimensions: list[str] = option(["overall"])
     """Names of what is judged; one or many."""
-    head: str = option("auto", choices=("auto", "cosine", "projection"))
-    """cosine: one dimension, plain CLIP. projection: a learned projection for each dimension. auto: cosine for one
-    dimension, projection for many."""
+    head: str = option("auto", choices=("auto", "cosine", "projection", "text_query"))
+    """cosine: one dimension, plain CLIP. projection: a learned projection of image and prompt for each dimension.
+    text_query: a learned vector for each dimension, added to the prompt's embedding. auto: cosine for one dimension,
+    projection for many. An overall that follows from the others does not count."""
+    overall: str = option("learned", choices=OVERALLS)
+    """How a CLIP makes the dimension named overall where it is one of several. learned: a dimension like the others.
+    mean: the mean of the others. combination: their weighted sum; the weights are learned, not negative, sum to 1 and
+    start equal. gate: the same with weights that a small network reads off the prompt (ArmoRM)."""
+    overall_gradient: str = option("all", choices=OVERALL_GRADIENTS)
+    """What labels of an overall that follows from the others teach. all: the weights, the other dimensions and the
+    towers. weights: the weights of combination or gate alone, so that the other dimensions stay what their own labels
+    say."""
+    gate_width: int = option(128, at_least=1)
+    """Hidden units of the gate."""
+    uncertainty: bool = option(False)
+    """Give each score of a CLIP a standard deviation of its own, from image and prompt; it starts at 1 and is what
+    objectives of uncertain scores learn from."""
     unlocked_image_groups: int | None = option(None, at_least=0)
     """Train only the last n parameter groups of the image tower (HPS v2: 20); null trains all."""
     unlocked_text_layers: int | None = option(None, at_least=0)

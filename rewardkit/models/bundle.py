@@ -2,7 +2,8 @@
 
 ::
 
-    model.safetensors   the towers under open_clip's own names, the head's tensors under head.*
+    model.safetensors   the towers under open_clip's own names (a BLIP's: transformers'), the head's under head.*,
+                        those of the uncertainty under uncertainty.*
     bundle.json         everything needed to build the model again and to read its scores
     README.md           the card, for people
     tokenizer/          only where the tokenizer is a transformers one
@@ -27,14 +28,19 @@ from typing import Any
 import torch
 from open_clip.hf_model import HFTextEncoder
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import rewardkit
+from rewardkit.models.blip import BLIPReward
+from rewardkit.models.blip_bundle import describe_blip
 from rewardkit.models.bundle_card import card_text
 from rewardkit.models.clip import CLIPReward
+from rewardkit.models.kinds import Reward
+from rewardkit.models.overall import describe_overall
 
 FORMAT = "rewardkit-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: an ``overall`` that follows from the others, uncertainty, BLIPs. Bundles of format 1 are read as they were."""
 WEIGHTS = "model.safetensors"
 RECORD = "bundle.json"
 TOKENIZER = "tokenizer"
@@ -46,7 +52,7 @@ _PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "pillow")
 
 def save_bundle(
     folder: str | Path,
-    model: CLIPReward,
+    model: Reward,
     *,
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
     evaluation: Sequence[Mapping[str, Any]] = (),
@@ -95,16 +101,18 @@ def save_bundle(
     return folder
 
 
-def bundle_tensors(model: CLIPReward) -> tuple[dict[str, Tensor], dict[str, str]]:
+def bundle_tensors(model: Reward) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors that a bundle stores, and the names of those that are stored under another name.
 
     Returns:
         Name to tensor on the CPU, contiguous, tied tensors once; and second name to first name of each tie.
         ``logit_scale`` has no axes.
     """
-    towers = model.clip.state_dict()
-    assert not any(key.startswith("head.") for key in towers), "a tower's names collide with the head's"
-    state = {**towers, **{f"head.{key}": value for key, value in model.head.state_dict().items()}}
+    towers = model.towers.state_dict()
+    state = dict(towers)
+    for part, module in parts_of(model).items():
+        assert not any(key.startswith(f"{part}.") for key in towers), f"a tower's names collide with those of {part}"
+        state |= {f"{part}.{key}": value for key, value in module.state_dict().items()}
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     owner: dict[tuple[Any, ...], str] = {}
@@ -118,6 +126,11 @@ def bundle_tensors(model: CLIPReward) -> tuple[dict[str, Tensor], dict[str, str]
         # A copy, because two tensors may be views of one storage, which safetensors refuses.
         tensors[name] = value.clone(memory_format=torch.contiguous_format)
     return tensors, tied
+
+
+def parts_of(model: Reward) -> dict[str, nn.Module]:
+    """What a reward has beside its towers, by the name that its tensors carry in a bundle: head, uncertainty."""
+    return {name: child for name, child in model.named_children() if child is not model.towers}
 
 
 def versions() -> dict[str, str]:
@@ -137,12 +150,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _record_of(model: CLIPReward, folder: Path) -> dict[str, Any]:
+def _record_of(model: Reward, folder: Path) -> dict[str, Any]:
     """What the record says of the model itself; files that it names are written to ``folder``."""
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    if isinstance(model, BLIPReward):
+        return {**head, **describe_blip(model, folder, tokenizer=TOKENIZER)}
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "model": {"kind": "clip", "architecture": _architecture(model, folder), "head": model.head.kind},
+        **head,
+        "model": {
+            "kind": "clip",
+            "architecture": _architecture(model, folder),
+            "head": model.head.kind,
+            "overall": describe_overall(model.head, model.dimensions),
+            "uncertainty": model.uncertainty is not None,
+        },
         "dimensions": list(model.dimensions),
         "output": model.output,
         "preprocessing": model.transform.to_dict(),

@@ -27,6 +27,7 @@ from rewardkit.models.heads import make_head
 from rewardkit.models.reward import RewardOutput
 from rewardkit.models.text import encode_text
 from rewardkit.models.tokenizers import TextTokenizer, cut_padding, read_tokenizer
+from rewardkit.models.uncertainty import UncertaintyHead
 
 Output = Literal["cosine", "cosine100", "logit"]
 """What ``score`` returns: the cosine, 100 times it, or the logit (scale times cosine)."""
@@ -46,7 +47,10 @@ class CLIPReward(nn.Module):
         transform: What images must go through.
         tokenizer: What prompts must go through.
         output: What ``score`` returns.
+        uncertainty: Gives log sigma of each logit; None where the model has no spread.
     """
+
+    outputs = get_args(Output)
 
     def __init__(
         self,
@@ -58,16 +62,18 @@ class CLIPReward(nn.Module):
         transform: ImageTransform,
         tokenizer: TextTokenizer,
         output: Output = "cosine",
+        uncertainty: UncertaintyHead | None = None,
     ) -> None:
         super().__init__()
-        if output not in get_args(Output):
-            raise UserError(f"output={output!r} is not one of {', '.join(get_args(Output))}")
+        if output not in self.outputs:
+            raise UserError(f"output={output!r} is not one of {', '.join(self.outputs)}")
         if transform.size != architecture.image_size:
             raise UserError(
                 f"the transform makes images of {transform.size} px, but the towers take {architecture.image_size} px"
             )
         self.clip = towers
         self.head = head
+        self.uncertainty = uncertainty
         self.architecture = architecture
         self.dimensions = tuple(dimensions)
         self.transform = transform
@@ -79,15 +85,18 @@ class CLIPReward(nn.Module):
 
         Args:
             batch: Pixels uint8 ``[N, 3, S, S]`` at the transform's size, tokens ``[G, L]``, group ``[N]``, and
-                captions ``[C, L']`` where the data module was asked for them.
+                captions ``[C, L']`` where the data module was asked for them. Features that the batch carries are
+                taken as they are, and what they were made from is not encoded.
 
         Returns:
-            Logits float32 ``[N, D]``, features of both towers before normalisation, and the scale.
+            Logits float32 ``[N, D]``, features of both towers before normalisation, the scale, and log sigma of each
+            logit where the model has an uncertainty.
         """
         image, text = batch.image_features, batch.text_features  # [N, E], [G, E] where they were computed beforehand
-        if image is None or text is None:
-            image = self.encode_pixels(normalise(batch.pixels, self.transform.mean, self.transform.std))  # [N, E]
-            text = self.encode_tokens(batch.tokens)  # [G, E]
+        if image is None:
+            image = self.encode_pixels(normalise(batch.pixels, self.transform.mean, self.transform.std))
+        if text is None:
+            text = self.encode_tokens(batch.tokens)
         caption = self.encode_tokens(batch.caption_tokens) if len(batch.caption_tokens) else None  # [C, E]
         scale = self.scale()
         return RewardOutput(
@@ -96,6 +105,7 @@ class CLIPReward(nn.Module):
             text_features=text,
             caption_features=caption,
             logit_scale=scale,
+            log_sigma=self.log_sigma(image, text, batch.group),
         )
 
     def score(self, images: Tensor, prompts: list[str], group: Tensor) -> Tensor:
@@ -109,7 +119,7 @@ class CLIPReward(nn.Module):
         Returns:
             float32 ``[N, D]`` on the scale that ``output`` names.
         """
-        device = self._device()
+        device = self.device
         image = self.encode_pixels(transform_tensor(images.to(device), self.transform))  # [N, E]
         return self.scaled(self.cosines(image, self.encode_prompts(prompts), group.to(device)))
 
@@ -124,13 +134,51 @@ class CLIPReward(nn.Module):
 
     def encode_prompts(self, prompts: list[str]) -> Tensor:
         """Texts to features ``[G, E]``, not normalised."""
-        return self.encode_tokens(cut_padding(self.tokenizer(prompts), self.tokenizer.pad_id).to(self._device()))
+        return self.encode_tokens(cut_padding(self.tokenizer(prompts), self.tokenizer.pad_id).to(self.device))
+
+    def prepare_prompts(self, prompts: list[str]) -> Tensor:
+        """Texts to what ``score_pixels`` takes: their features ``[G, E]``."""
+        return self.encode_prompts(prompts)
+
+    def score_pixels(self, pixels: Tensor, prepared: Tensor, group: Tensor, output: Output | None = None) -> Tensor:
+        """Normalised pixels float ``[N, 3, S, S]`` under ``prepared[group[n]]``, on the scale that ``output`` names."""
+        return self.scaled(self.cosines(self.encode_pixels(pixels), prepared, group), output)
+
+    def score_pixels_with_sigma(
+        self, pixels: Tensor, prepared: Tensor, group: Tensor, output: Output | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``score_pixels``, and beside it the standard deviation of each score ``[N, D]`` on the same scale.
+
+        Raises:
+            UserError: The model has no uncertainty.
+        """
+        image = self.encode_pixels(pixels)
+        log_sigma = self.log_sigma(image, prepared, group)
+        if log_sigma is None:
+            raise UserError("this model has no uncertainty; train one with model.uncertainty=true")
+        # Sigma belongs to the logit, which is the scale times the cosine.
+        sigma = self.scaled(log_sigma.exp() / self.scale(), output)
+        return self.scaled(self.cosines(image, prepared, group), output), sigma
+
+    def of_logits(self) -> dict[str, tuple[float, float]]:
+        """Dimension to factor and shift that take a logit to the scale of ``output``: factor · logit + shift."""
+        scale = float(self.scale())
+        factor = {"logit": 1.0, "cosine": 1.0 / scale, "cosine100": 100.0 / scale}[self.output]
+        return dict.fromkeys(self.dimensions, (factor, 0.0))
 
     def cosines(self, image_features: Tensor, text_features: Tensor, group: Tensor) -> Tensor:
         """The head in float32, autocast or not: features ``[N, E]`` and ``[G, E]`` to cosines ``[N, D]``."""
         with torch.autocast(device_type=image_features.device.type, enabled=False):
             cosines: Tensor = self.head(image_features, text_features, group)
         return cosines
+
+    def log_sigma(self, image_features: Tensor, text_features: Tensor, group: Tensor) -> Tensor | None:
+        """Log standard deviation of each logit, float32 ``[N, D]``; None for a model without uncertainty."""
+        if self.uncertainty is None:
+            return None
+        with torch.autocast(device_type=image_features.device.type, enabled=False):
+            log_sigma: Tensor = self.uncertainty(image_features, text_features, group)
+        return log_sigma
 
     def scaled(self, cosines: Tensor, output: Output | None = None) -> Tensor:
         """Cosines on the scale that ``output`` names (default: the model's)."""
@@ -167,7 +215,14 @@ class CLIPReward(nn.Module):
                 module.eval()
         return self
 
-    def _device(self) -> torch.device:
+    @property
+    def towers(self) -> nn.Module:
+        """The towers, under the name that all rewards give them."""
+        return self.clip
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
         return self.logit_scale.device
 
 
@@ -177,6 +232,10 @@ def build_clip_reward(
     pretrained: str | None = None,
     dimensions: Sequence[str] = ("overall",),
     head: str = "auto",
+    overall: str = "learned",
+    overall_gradient: str = "all",
+    gate_width: int = 128,
+    uncertainty: bool = False,
     transform: ImageTransform | None = None,
     output: Output = "cosine",
     unlocked_image_groups: int | None = None,
@@ -191,6 +250,10 @@ def build_clip_reward(
             those that the configuration names for a tower).
         dimensions: What is judged; one or many.
         head: See ``make_head``.
+        overall: See ``make_head``.
+        overall_gradient: See ``make_head``.
+        gate_width: See ``make_head``.
+        uncertainty: Give each score a standard deviation (``UncertaintyHead``).
         transform: Default: ``image_transform`` of the architecture and the tag.
         output: What ``score`` returns.
         unlocked_image_groups: See ``freeze``.
@@ -211,14 +274,16 @@ def build_clip_reward(
     freeze(towers, image_groups=unlocked_image_groups, text_layers=unlocked_text_layers)
     if gradient_checkpointing:
         _checkpoint_gradients(towers)
+    width = int(architecture.config["embed_dim"])
     return CLIPReward(
         towers,
-        make_head(head, dimensions, int(architecture.config["embed_dim"])),
+        make_head(head, dimensions, width, overall=overall, overall_gradient=overall_gradient, gate_width=gate_width),
         architecture=architecture,
         dimensions=dimensions,
         transform=transform or image_transform(architecture, pretrained),
         tokenizer=read_tokenizer(architecture),
         output=output,
+        uncertainty=UncertaintyHead(len(dimensions), width) if uncertainty else None,
     )
 
 

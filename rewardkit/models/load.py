@@ -9,10 +9,10 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,14 +20,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from rewardkit.config.overall import OVERALL
 from rewardkit.data.images import ImageTransform, decode_image, normalise, resize_uint8, transform_tensor
 from rewardkit.errors import BadSample, CheckpointError, DataError, UserError
 from rewardkit.models.architecture import build_towers, read_architecture
-from rewardkit.models.bundle import FORMAT, FORMAT_VERSION, RECORD, sha256_of, versions
+from rewardkit.models.blip_bundle import blip_of_record
+from rewardkit.models.bundle import FORMAT, FORMAT_VERSION, RECORD, parts_of, sha256_of, versions
 from rewardkit.models.checkpoints import load_strictly
-from rewardkit.models.clip import CLIPReward, Output
+from rewardkit.models.clip import CLIPReward
 from rewardkit.models.heads import make_head
+from rewardkit.models.kinds import Reward
+from rewardkit.models.overall import DerivedOverallHead
 from rewardkit.models.tokenizers import read_tokenizer
+from rewardkit.models.uncertainty import UncertaintyHead
 
 Picture = Image.Image | str | os.PathLike[str] | bytes | Tensor
 """One image: a PIL image, a path, an image file's bytes, or a tensor ``[3, H, W]``, uint8 or float in [0, 1]."""
@@ -65,10 +70,11 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Lo
     except SafetensorError as error:
         raise CheckpointError(f"{weights} cannot be read: {error}") from None
     state.update({name: state[owner] for name, owner in record["weights"]["tied"].items() if owner in state})
-    head = {name.removeprefix("head."): tensor for name, tensor in state.items() if name.startswith("head.")}
-    towers = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
-    load_strictly(model.head, head, source=f"{weights} (head)")
-    load_strictly(model.clip, towers, source=str(weights))
+    for part, module in parts_of(model).items():
+        names = [name for name in state if name.startswith(f"{part}.")]
+        own = {name.removeprefix(f"{part}."): state.pop(name) for name in names}
+        load_strictly(module, own, source=f"{weights} ({part})")
+    load_strictly(model.towers, state, source=str(weights))
     _warn_of_versions(folder, record["versions"])
     return LoadedReward(model.to(device).eval().requires_grad_(False), record)
 
@@ -107,16 +113,16 @@ class LoadedReward:
     Attributes:
         model: The model, in eval mode, its parameters frozen.
         dimensions: Names of the columns of the scores.
-        output: What a score is: ``cosine``, ``cosine100`` or ``logit``.
+        output: What a score is: ``cosine``, ``cosine100`` or ``logit``; of a BLIP ``logit`` or ``normalised``.
         calibration: Dimension to mean, std and quantiles of the scores on the set that the bundle was calibrated on.
         record: All of ``bundle.json``.
     """
 
-    def __init__(self, model: CLIPReward, record: dict[str, Any]) -> None:
+    def __init__(self, model: Reward, record: dict[str, Any]) -> None:
         self.model = model
         self.record = record
         self.dimensions: tuple[str, ...] = model.dimensions
-        self.output: Output = model.output
+        self.output: str = model.output
         self.calibration: dict[str, dict[str, Any]] = record["calibration"]
 
     def score(
@@ -125,7 +131,7 @@ class LoadedReward:
         prompts: str | Sequence[str],
         *,
         batch_size: int = 32,
-        output: Output | None = None,
+        output: str | None = None,
     ) -> Tensor:
         """Scores images, each under its prompt. Every different prompt is encoded once.
 
@@ -134,7 +140,7 @@ class LoadedReward:
                 float in [0, 1]; a tensor that requires a gradient gets one.
             prompts: One for all images, or one for each.
             batch_size: Images in one forward pass; changes nothing but memory and speed.
-            output: ``cosine``, ``cosine100`` or ``logit`` instead of the bundle's own.
+            output: One of the model's ``outputs`` instead of the bundle's own.
 
         Returns:
             float32 ``[N, D]`` on the model's device; columns are ``dimensions``.
@@ -143,35 +149,86 @@ class LoadedReward:
             UserError: The number of prompts does not match, an unknown output, a path that does not exist.
             DataError: An image that cannot be decoded, named by its place.
         """
-        if output is not None and output not in get_args(Output):
-            raise UserError(f"output={output!r} is not one of {', '.join(get_args(Output))}")
+        return self._score(images, prompts, batch_size, output, self.model.score_pixels)[0]
+
+    def score_with_sigma(
+        self,
+        images: Tensor | Picture | Sequence[Picture],
+        prompts: str | Sequence[str],
+        *,
+        batch_size: int = 32,
+        output: str | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """``score``, and beside it the standard deviation of each score, on the same scale.
+
+        Returns:
+            Scores and sigmas, float32 ``[N, D]`` each; sigmas are above 0.
+
+        Raises:
+            UserError: The model has no uncertainty; else as ``score``.
+        """
+        if not isinstance(self.model, CLIPReward) or self.model.uncertainty is None:
+            raise UserError("this model has no uncertainty; train one with model.uncertainty=true")
+        scores, sigma = self._score(images, prompts, batch_size, output, self.model.score_pixels_with_sigma)
+        return scores, sigma
+
+    def overall_weights(self, prompts: str | Sequence[str]) -> dict[str, Tensor]:
+        """How ``overall`` is weighed under each prompt, where it follows from the other dimensions.
+
+        Returns:
+            Each other dimension to float32 ``[prompts]``; under one prompt the numbers sum to 1.
+
+        Raises:
+            UserError: This model's ``overall`` is a dimension like the others, or it has none.
+        """
+        if not isinstance(self.model, CLIPReward) or not isinstance(self.model.head, DerivedOverallHead):
+            raise UserError("this model has no overall that follows from its other dimensions (model.overall)")
+        with torch.no_grad():
+            weights = self.model.head.weights(
+                self._prepare_prompts([prompts] if isinstance(prompts, str) else list(prompts))
+            )
+        others = [dimension for dimension in self.dimensions if dimension != OVERALL]
+        return dict(zip(others, weights.unbind(dim=1), strict=True))
+
+    def _score(
+        self,
+        images: Tensor | Picture | Sequence[Picture],
+        prompts: str | Sequence[str],
+        batch_size: int,
+        output: str | None,
+        score_pixels: Callable[..., Tensor | tuple[Tensor, ...]],
+    ) -> tuple[Tensor, ...]:
+        """What ``score_pixels`` gives of each image under its prompt: one tensor, or several."""
+        if output is not None and output not in self.model.outputs:
+            raise UserError(f"output={output!r} is not one of {', '.join(self.model.outputs)}")
         listed = _as_list(images)
         texts = [prompts] * len(listed) if isinstance(prompts, str) else list(prompts)
         if len(texts) != len(listed):
             raise UserError(f"{len(listed)} images but {len(texts)} prompts; give one prompt, or one for each image")
         if not len(listed):
-            return torch.zeros(0, len(self.dimensions))
+            return (torch.zeros(0, len(self.dimensions)),) * 2
         wants_gradient = any(isinstance(image, Tensor) and image.requires_grad for image in listed)
         with torch.set_grad_enabled(wants_gradient and torch.is_grad_enabled()):
             distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-            text_features = self._encode_prompts(list(distinct))  # [G, E]
-            group = torch.tensor([distinct[text] for text in texts], device=text_features.device)  # [N]
-            scores = []
+            prepared = self._prepare_prompts(list(distinct))  # [G, …]
+            group = torch.tensor([distinct[text] for text in texts], device=prepared.device)  # [N]
+            parts: list[tuple[Tensor, ...]] = []
             for start in range(0, len(listed), batch_size):
                 rows = slice(start, start + batch_size)
-                features = self.model.encode_pixels(self._pixels(listed[rows], start))  # [n, E]
-                scores.append(self.model.scaled(self.model.cosines(features, text_features, group[rows]), output))
-            return torch.cat(scores)
+                pixels = self._pixels(listed[rows], start)  # [n, 3, S, S]
+                part = score_pixels(pixels, prepared, group[rows], output)
+                parts.append((part,) if isinstance(part, Tensor) else part)
+            return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
-    def _encode_prompts(self, prompts: list[str]) -> Tensor:
+    def _prepare_prompts(self, prompts: list[str]) -> Tensor:
         parts = [prompts[start : start + _PROMPTS_AT_ONCE] for start in range(0, len(prompts), _PROMPTS_AT_ONCE)]
         with torch.no_grad():
-            return torch.cat([self.model.encode_prompts(part) for part in parts])
+            return torch.cat([self.model.prepare_prompts(part) for part in parts])
 
     def _pixels(self, images: Tensor | Sequence[Picture], start: int) -> Tensor:
         """Normalised pixels float ``[n, 3, S, S]`` on the model's device."""
         transform = self.model.transform
-        device = self.model.logit_scale.device
+        device = self.model.device
         if isinstance(images, Tensor):
             return transform_tensor(images.to(device), transform)
         rows = []
@@ -226,21 +283,38 @@ def _as_file(image: Image.Image, name: str) -> bytes:
     return buffer.getvalue()
 
 
-def _build(record: dict[str, Any], folder: Path) -> CLIPReward:
+def _build(record: dict[str, Any], folder: Path) -> Reward:
     """The model that a record describes, with random weights."""
+    kind = record["model"]["kind"]
+    if kind not in ("clip", "blip"):
+        raise UserError(f"{folder} holds a {kind!r} model, which this rewardkit does not know; install a newer one")
+    with torch.random.fork_rng(devices=[]):  # Loading a model must not move the caller's random numbers.
+        return blip_of_record(record, folder) if kind == "blip" else _build_clip(record, folder)
+
+
+def _build_clip(record: dict[str, Any], folder: Path) -> CLIPReward:
     described = record["model"]["architecture"]
     architecture = replace(read_architecture(described["config"], folder=folder), name=described["name"])
     transform = ImageTransform.from_dict(record["preprocessing"])
-    with torch.random.fork_rng(devices=[]):  # Loading a model must not move the caller's random numbers.
-        return CLIPReward(
-            build_towers(architecture, tower_weights=False),
-            make_head(record["model"]["head"], record["dimensions"], int(architecture.config["embed_dim"])),
-            architecture=architecture,
-            dimensions=record["dimensions"],
-            transform=transform,
-            tokenizer=read_tokenizer(architecture),
-            output=record["output"],
-        )
+    width, dimensions = int(architecture.config["embed_dim"]), record["dimensions"]
+    overall = record["model"].get("overall") or {"kind": "learned"}
+    return CLIPReward(
+        build_towers(architecture, tower_weights=False),
+        make_head(
+            record["model"]["head"],
+            dimensions,
+            width,
+            overall=overall["kind"],
+            overall_gradient=overall.get("gradient", "all"),
+            gate_width=overall.get("gate_width", 128),
+        ),
+        architecture=architecture,
+        dimensions=dimensions,
+        transform=transform,
+        tokenizer=read_tokenizer(architecture),
+        output=record["output"],
+        uncertainty=UncertaintyHead(len(dimensions), width) if record["model"].get("uncertainty") else None,
+    )
 
 
 def _warn_of_versions(folder: Path, made_with: dict[str, str]) -> None:

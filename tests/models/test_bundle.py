@@ -205,7 +205,7 @@ def test_damage_is_found(tiny: Build, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="1 missing in the file: text"):
         load(folder)
     change_record(folder, format_version=99)
-    with pytest.raises(UserError, match="format 99; this rewardkit reads up to 1"):
+    with pytest.raises(UserError, match="format 99; this rewardkit reads up to 2"):
         load(folder)
 
 

@@ -26,7 +26,12 @@ Build = Callable[..., CLIPReward]
 def batch_of(model: CLIPReward, pixels: torch.Tensor, prompts: list[str], group: list[int]) -> Batch:
     tokens = cut_padding(model.tokenizer(prompts), model.tokenizer.pad_id)
     return SimpleNamespace(  # type: ignore[return-value]
-        pixels=pixels, tokens=tokens, group=torch.tensor(group), caption_tokens=torch.zeros(0, 4, dtype=torch.long)
+        pixels=pixels,
+        tokens=tokens,
+        group=torch.tensor(group),
+        caption_tokens=torch.zeros(0, 4, dtype=torch.long),
+        image_features=None,
+        text_features=None,
     )
 
 

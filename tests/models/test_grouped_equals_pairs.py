@@ -32,14 +32,26 @@ def test_grouped_and_pairs_have_equal_gradients(tiny: Callable[..., CLIPReward])
     pairs = [(4 * g + i, 4 * g + j, g, (g + i + j) % 2) for g in range(2) for i, j in combinations(range(4), 2)]
     first, second, group, dimension = (torch.tensor(column) for column in zip(*pairs, strict=True))
     target = torch.softmax(torch.randn(len(pairs), 3, generator=generator), dim=1)
-    common = {"dimension": dimension, "target": target, "weight": torch.ones(len(pairs))}
+    common = {
+        "dimension": dimension,
+        "target": target,
+        "weight": torch.ones(len(pairs)),
+        "image_features": None,
+        "text_features": None,
+    }
 
     def tokens(texts: list[str]) -> dict[str, torch.Tensor]:
         nothing = torch.zeros(0, 1, dtype=torch.long)
         return {"tokens": cut_padding(model.tokenizer(texts), model.tokenizer.pad_id), "caption_tokens": nothing}
 
     grouped = SimpleNamespace(
-        pixels=images, group=torch.arange(8) // 4, first=first, second=second, **common, **tokens(prompts)
+        pixels=images,
+        group=torch.arange(8) // 4,
+        first=first,
+        second=second,
+        ratings=torch.full((8, 2), torch.nan),
+        **common,
+        **tokens(prompts),
     )
     n = len(pairs)
     single = SimpleNamespace(
@@ -47,6 +59,7 @@ def test_grouped_and_pairs_have_equal_gradients(tiny: Callable[..., CLIPReward])
         group=torch.arange(2 * n) // 2,
         first=torch.arange(0, 2 * n, 2),
         second=torch.arange(1, 2 * n, 2),
+        ratings=torch.full((2 * n, 2), torch.nan),
         **common,
         **tokens([prompts[g] for g in group]),
     )
