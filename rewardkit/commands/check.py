@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from rewardkit.commands.check_dimensions import dimension_problems
 from rewardkit.commands.check_kind import kind_problems
+from rewardkit.commands.check_objective import objective_problems
+from rewardkit.commands.check_optimisation import optimisation_problems
 from rewardkit.config.schema import FitOptions
 from rewardkit.errors import ConfigError
 
 
-def check(options: FitOptions) -> None:
+def check(options: FitOptions, origins: Mapping[str, str] | None = None) -> None:
     """Refuses options that contradict each other, all at once, before anything is built.
+
+    Args:
+        options: Of ``fit``.
+        origins: Key to where its value was set; without them, what nothing reads is let pass.
 
     Raises:
         ConfigError: With every problem.
@@ -44,6 +53,9 @@ def check(options: FitOptions) -> None:
         problems.append("callbacks.best_bundle: needs callbacks.preference_accuracy, which is null")
     problems += _of_features(options)
     problems += kind_problems(options)
+    problems += dimension_problems(options)
+    problems += objective_problems(options, origins or {})
+    problems += optimisation_problems(options)
     if problems:
         raise ConfigError(problems)
 

@@ -13,6 +13,7 @@ from torch import nn
 from rewardkit.commands.build_data import build_data
 from rewardkit.commands.build_model import build_model
 from rewardkit.commands.build_module import build_module
+from rewardkit.commands.check_objective import check_labels
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.batch import Batch
 from rewardkit.engine.train import count_devices
@@ -31,7 +32,9 @@ def dry_run(options: FitOptions) -> int:
     ranks = count_devices(options.trainer.devices) * options.trainer.nodes
     model = build_model(options)
     data = build_data(options, model, ranks=ranks, errors_path=None, console=console)
-    module = build_module(options, model)
+    assert data.train_data is not None
+    check_labels(options.objective, data.train_data)
+    module = build_module(options, model, data.train_data.scales)
     console.print(parameter_table(model, module.objective, layer_decay=options.optim.layer_decay))
     batch = next(iter(data.train_dataloader()))
     console.print(batch_table(batch))

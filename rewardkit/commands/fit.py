@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
     options = composed.options
     from rewardkit.commands.check import check
 
-    check(options)
+    check(options, composed.origins)
     if options.dry_run:
         from rewardkit.commands.dry_run import dry_run
 
@@ -77,6 +77,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     from rewardkit.commands.build_features import build_features
     from rewardkit.commands.build_model import build_model
     from rewardkit.commands.build_module import build_module
+    from rewardkit.commands.check_objective import check_labels
     from rewardkit.commands.fit_callbacks import build_callbacks
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
@@ -106,6 +107,8 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         console=console,
         features=build_features(options, model, console),
     )
+    assert data.train_data is not None
+    check_labels(options.objective, data.train_data)
     if opened.checkpoint is None:
         write_run_files(
             layout,
@@ -125,7 +128,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         loggers=make_loggers(options.logger, layout, resumed_step=opened.step),
         callbacks=callbacks.all,
     )
-    module = build_module(options, model)
+    module = build_module(options, model, data.train_data.scales)
     command = f"python -m rewardkit fit resume={layout.root}"
     try:
         stopped = train(trainer, module, data, interruption=callbacks.interruption, checkpoint=opened.checkpoint)

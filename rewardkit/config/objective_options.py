@@ -5,27 +5,78 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.options import option
+from rewardkit.config.term_options import (
+    BradleyTerryOptions,
+    CaptionContrastOptions,
+    CDPOOptions,
+    CenteringOptions,
+    DavidsonOptions,
+    GaussianOptions,
+    HingeOptions,
+    HuberOptions,
+    ImageRewardOptions,
+    ListNetOptions,
+    MarginOptions,
+    MSEOptions,
+    OrdinalOptions,
+    PickScoreOptions,
+    PlackettLuceOptions,
+    RaoKupperOptions,
+    RobustOptions,
+    ScaledOptions,
+    ThurstoneOptions,
+    Top1Options,
+)
 
-
-@dataclass
-class CaptionContrastOptions:
-    """Keeps a CLIP that learns from votes alone tied to what its prompts say; needs data with captions."""
-
-    coefficient: float = option(0.0, at_least=0)
-    """Factor of the term at the first step; 0 leaves it out."""
-    final_coefficient: float | None = option(None, at_least=0)
-    """Factor at the last step, reached on a straight line. Default: the same as at the first."""
+PAIRWISE = (
+    "bradley_terry",
+    "pickscore",
+    "imagereward",
+    "margin",
+    "scaled",
+    "hinge",
+    "cdpo",
+    "robust",
+    "thurstone",
+    "gaussian",
+    "rao_kupper",
+    "davidson",
+)
+"""Terms over comparisons."""
+LISTWISE = ("plackett_luce", "top1", "listnet")
+"""Terms over rankings."""
+POINTWISE = ("mse", "huber", "ordinal")
+"""Terms over ratings."""
+TERMS = (*PAIRWISE, *LISTWISE, *POINTWISE, "centering", "caption_contrast")
+"""Every term that `objective.name` may list; each has a section of that name."""
 
 
 @dataclass
 class ObjectiveOptions:
-    """What is minimised."""
+    """What is minimised: a sum of terms."""
 
-    name: str = option("bradley_terry", choices=("bradley_terry",))
-    """bradley_terry: pairwise cross entropy with soft labels, as HPS v2."""
+    name: list[str] = option(["bradley_terry"], choices=TERMS)
+    """The terms, whose sum is minimised; each has a section below (docs/objectives.md says which to take when)."""
     reduction: str = option("mean", choices=("mean", "sum", "mean_per_group"))
-    """mean: over the comparisons of the optimiser step. sum: not divided. mean_per_group: over each group's, then over
-    groups."""
-    coefficient: float = option(1.0, above=0)
-    """Factor of the pairwise term."""
+    """Of terms over comparisons. mean: over the comparisons of the optimiser step. sum: not divided. mean_per_group:
+    over each group's, then over groups."""
+    bradley_terry: BradleyTerryOptions = option(BradleyTerryOptions())
+    pickscore: PickScoreOptions = option(PickScoreOptions())
+    imagereward: ImageRewardOptions = option(ImageRewardOptions())
+    margin: MarginOptions = option(MarginOptions())
+    scaled: ScaledOptions = option(ScaledOptions())
+    hinge: HingeOptions = option(HingeOptions())
+    cdpo: CDPOOptions = option(CDPOOptions())
+    robust: RobustOptions = option(RobustOptions())
+    thurstone: ThurstoneOptions = option(ThurstoneOptions())
+    gaussian: GaussianOptions = option(GaussianOptions())
+    rao_kupper: RaoKupperOptions = option(RaoKupperOptions())
+    davidson: DavidsonOptions = option(DavidsonOptions())
+    plackett_luce: PlackettLuceOptions = option(PlackettLuceOptions())
+    top1: Top1Options = option(Top1Options())
+    listnet: ListNetOptions = option(ListNetOptions())
+    mse: MSEOptions = option(MSEOptions())
+    huber: HuberOptions = option(HuberOptions())
+    ordinal: OrdinalOptions = option(OrdinalOptions())
+    centering: CenteringOptions = option(CenteringOptions())
     caption_contrast: CaptionContrastOptions = option(CaptionContrastOptions())

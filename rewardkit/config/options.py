@@ -86,12 +86,11 @@ def sections(schema: type, prefix: str = "") -> dict[str, str]:
 
 @cache
 def attribute_docstrings(schema: type) -> dict[str, str]:
-    """The text that stands under each field of a dataclass, read from its source."""
-    source_file = inspect.getsourcefile(schema)
-    assert source_file is not None
-    tree = ast.parse(Path(source_file).read_text(encoding="utf-8"))
-    body = next(n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == schema.__name__)
-    texts = {}
+    """The text that stands under each field of a dataclass or of one that it extends, read from their sources."""
+    texts: dict[str, str] = {}
+    for base in schema.__bases__:
+        texts |= attribute_docstrings(base) if is_dataclass(base) else {}
+    body = next(n.body for n in ast.walk(_source(schema)) if isinstance(n, ast.ClassDef) and n.name == schema.__name__)
     for statement, following in itertools.pairwise(body):
         if (
             isinstance(statement, ast.AnnAssign)
@@ -102,6 +101,17 @@ def attribute_docstrings(schema: type) -> dict[str, str]:
         ):
             texts[statement.target.id] = inspect.cleandoc(following.value.value)
     return texts
+
+
+def _source(schema: type) -> ast.Module:
+    file = inspect.getsourcefile(schema)
+    assert file is not None
+    return _parsed(file)
+
+
+@cache
+def _parsed(file: str) -> ast.Module:
+    return ast.parse(Path(file).read_text(encoding="utf-8"))
 
 
 def dataclass_in(kind: Any) -> type | None:

@@ -162,6 +162,17 @@ class Mixture:
             total.captions += float(index.captions[rows].sum()) if captions else 0.0
         return total
 
+    def has_labels(self, kind: str) -> list[bool]:
+        """Whether each model dimension has ``comparisons``, ``decided`` ones, ``rankings`` or ``ratings``."""
+        there = np.zeros(len(self.dimensions), bool)
+        for number, index in enumerate(self.indices):
+            there |= (getattr(index, kind) > 0).any(0) @ self._matrix(number) > 0
+        return [bool(each) for each in there]
+
+    def has_captions(self) -> bool:
+        """Whether a candidate has a caption of its own."""
+        return any((index.captions > 0).any() for index in self.indices)
+
     def units(self) -> ComparisonUnits:
         """Every comparison on the model's dimensions, group after group."""
         parts = []

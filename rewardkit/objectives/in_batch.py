@@ -100,8 +100,6 @@ class InBatchPickScore(nn.Module):
         UserError: More than one dimension, or an unknown reduction.
     """
 
-    indifferent: float | None = None
-
     def __init__(
         self,
         dimensions: Sequence[str],

@@ -37,7 +37,7 @@ def curves_of_a_run(steps: int, dimensions: tuple[str, ...], protocol: str) -> l
         contrast = 2.4 * math.exp(-2.5 * share) + 0.4 + 0.05 * rng.normal()
         rows += [
             (step, "train/loss", pairwise + contrast),
-            (step, "train/loss/pairwise", pairwise),
+            (step, "train/loss/bradley_terry", pairwise),
             (step, "train/loss/caption_contrast", contrast),
             (step, "train/lr", 1e-3 * min(1, step / 40) * 0.5 * (1 + math.cos(math.pi * share))),
             (step, "train/throughput/images_per_s", 820 + 30 * rng.normal()),

@@ -14,15 +14,16 @@ def labels(figure: Figure) -> list[str]:
 
 
 def test_a_loss_of_one_term_is_one_line() -> None:
-    found = figures("train/loss", "train/loss/pairwise", "train/loss/pairwise/overall", "train/loss/pairwise/other")
+    term = "train/loss/bradley_terry"
+    found = figures("train/loss", term, f"{term}/overall", f"{term}/other")
     assert found["Loss"].legend == ()
-    assert labels(found["Parts of pairwise"]) == ["overall", "other"]
-    assert set(found) == {"Loss", "Parts of pairwise"}
+    assert labels(found["Parts of bradley_terry"]) == ["overall", "other"]
+    assert set(found) == {"Loss", "Parts of bradley_terry"}
 
 
 def test_a_loss_of_two_terms_shows_them() -> None:
-    found = figures("train/loss", "train/loss/pairwise", "train/loss/caption_contrast")
-    assert labels(found["Loss"]) == ["total", "pairwise", "caption_contrast"]
+    found = figures("train/loss", "train/loss/bradley_terry", "train/loss/caption_contrast")
+    assert labels(found["Loss"]) == ["total", "bradley_terry", "caption_contrast"]
 
 
 def test_accuracies_are_by_protocol_and_set() -> None:

@@ -1,0 +1,202 @@
+"""What is wrong with the options of an objective: by themselves, and against the data it shall learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rewardkit.config.compose import COMMAND_LINE
+from rewardkit.config.messages import did_you_mean
+from rewardkit.config.objective_options import LISTWISE, PAIRWISE, POINTWISE, TERMS, ObjectiveOptions
+from rewardkit.config.schema import FitOptions
+from rewardkit.config.term_options import JudgingTermOptions
+from rewardkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rewardkit.data.mixture import Mixture
+
+RATING_GAP = "rating_gap"
+
+
+def judged_by(objective: ObjectiveOptions, term: str, dimensions: tuple[str, ...]) -> tuple[str, ...]:
+    """The dimensions that a term learns: those with a factor above 0."""
+    options = getattr(objective, term)
+    if not isinstance(options, JudgingTermOptions) or not options.dimensions:
+        return dimensions
+    return tuple(name for name in dimensions if options.dimensions.get(name, 0) > 0)
+
+
+def objective_problems(options: FitOptions, origins: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the section ``objective``, each problem with its full key.
+
+    Args:
+        options: Of ``fit``.
+        origins: Key to where its value was set.
+    """
+    objective, dimensions = options.objective, tuple(options.model.dimensions)
+    names = objective.name
+    if not names:
+        yield "objective.name: names no term; for example objective.name=bradley_terry"
+    if len(set(names)) != len(names):
+        yield f"objective.name: names a term twice ({', '.join(names)}); name each once, its coefficient weighs it"
+    yield from _unread_sections(objective, origins)
+    for term in dict.fromkeys(names):
+        yield from _factor_problems(objective, term, dimensions)
+        if term in ("cdpo", "robust"):
+            yield from _flip_rate_problems(objective, term, dimensions)
+    if "gaussian" in names and not getattr(options.model, "uncertainty", False):
+        yield (
+            "objective.name: gaussian compares distributions, and model.uncertainty is false, so that the model has "
+            "scores alone; set model.uncertainty=true, or take thurstone, which also knows one variance for all"
+        )
+    if "pickscore" in names and objective.pickscore.in_batch_negatives:
+        yield from _in_batch_problems(options)
+    if options.data.pairing == "pairs":
+        yield from _pairs_problems(objective)
+
+
+def _in_batch_problems(options: FitOptions) -> Iterator[str]:
+    """The negatives are scored by the cosine of the towers' features, so a score has to be just that."""
+    key, model = "objective.pickscore.in_batch_negatives", options.model
+    if len(model.dimensions) != 1:
+        yield f"{key}: takes a model of one dimension, got model.dimensions={','.join(model.dimensions)}"
+    if model.head not in ("auto", "cosine"):
+        yield f"{key}: takes a model whose score is a cosine, got model.head={model.head}; set model.head=cosine"
+    if model.kind != "clip":
+        yield f"{key}: takes a model of two towers, got model.kind={model.kind}; set model.kind=clip"
+
+
+def _unread_sections(objective: ObjectiveOptions, origins: Mapping[str, str]) -> Iterator[str]:
+    for term in TERMS:
+        given = [key for key, of in origins.items() if of == COMMAND_LINE and key.startswith(f"objective.{term}.")]
+        if given and term not in objective.name:
+            listed = ",".join([*objective.name, term])
+            yield (
+                f"{', '.join(given)}: nothing reads it, since objective.name lists {', '.join(objective.name)} and not "
+                f"{term}; for all of them objective.name={listed}"
+            )
+
+
+def _factor_problems(objective: ObjectiveOptions, term: str, dimensions: tuple[str, ...]) -> Iterator[str]:
+    options, key = getattr(objective, term), f"objective.{term}"
+    if not options.coefficient and not options.final_coefficient:
+        yield f"{key}.coefficient: 0 from the first to the last step; leave {term} out of objective.name instead"
+    if not isinstance(options, JudgingTermOptions) or not options.dimensions:
+        return
+    for name, factor in options.dimensions.items():
+        if name not in dimensions:
+            yield _unknown_dimension(f"{key}.dimensions", name, dimensions)
+        if not 0 <= factor < float("inf"):
+            yield f"{key}.dimensions: the factor of {name} must be a number of at least 0, got {factor}"
+    if not any(options.dimensions.values()):
+        yield f"{key}.dimensions: every factor is 0; give one above 0, or leave {term} out of objective.name"
+
+
+def _flip_rate_problems(objective: ObjectiveOptions, term: str, dimensions: tuple[str, ...]) -> Iterator[str]:
+    rate, key = getattr(objective, term).flip_rate, f"objective.{term}.flip_rate"
+    rates = dict(rate) if isinstance(rate, Mapping) else {None: rate}
+    for name, value in rates.items():
+        of = f" of {name}" if name is not None else ""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            kind = f"a number, or a map of dimension to number ({{{dimensions[0]}: 0.1}})"
+            yield f"{key}: expects {kind}, got {value!r}{of}"
+        elif not 0 <= value < 0.5:
+            yield (
+                f"{key}: must be at least 0 and below 0.5, got {value}{of}; at a half, votes say nothing, and beyond "
+                "it the opposite"
+            )
+        if name is not None and name not in dimensions:
+            yield _unknown_dimension(key, str(name), dimensions)
+    missing = [name for name in judged_by(objective, term, dimensions) if name not in rates]
+    if missing and set(rates) <= set(dimensions):
+        yield f"{key}: says nothing of {', '.join(missing)}; name a rate for each dimension that {term} judges"
+
+
+def _unknown_dimension(key: str, name: str, dimensions: tuple[str, ...]) -> str:
+    hint = did_you_mean(name, dimensions)
+    return f"{key}: there is no dimension {name!r}.{hint} model.dimensions has {', '.join(dimensions)}"
+
+
+def _pairs_problems(objective: ObjectiveOptions) -> Iterator[str]:
+    """With single comparisons there is nothing else of a group: no rankings and no ratings."""
+    why, remedy = "data.pairing=pairs draws comparisons alone", "set data.pairing=grouped"
+    for term in objective.name:
+        if term in LISTWISE:
+            yield f"objective.name: {term} learns from rankings, and {why}; {remedy}"
+        elif term in POINTWISE:
+            yield f"objective.name: {term} learns from ratings, and {why}; {remedy}"
+        elif term in ("margin", "scaled") and getattr(objective, term).of == RATING_GAP:
+            yield f"objective.{term}.of: rating_gap needs ratings, and {why}; {remedy}, or objective.{term}.of=constant"
+
+
+def check_labels(objective: ObjectiveOptions, data: Mixture) -> None:
+    """Refuses an objective for which the training data have no labels.
+
+    Args:
+        objective: Checked by ``objective_problems``.
+        data: The training data.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    problems = [problem for term in objective.name for problem in _label_problems(objective, term, data)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _label_problems(objective: ObjectiveOptions, term: str, data: Mixture) -> Iterator[str]:
+    dimensions = judged_by(objective, term, data.dimensions)
+    if term in POINTWISE or (term in ("margin", "scaled") and getattr(objective, term).of == RATING_GAP):
+        yield from _rating_problems(term, dimensions, data)
+    elif term in LISTWISE and not _with(dimensions, data, "rankings"):
+        yield (
+            f"objective.name: {term} learns from rankings, and the training data have none on "
+            f"{', '.join(dimensions)}: {_there(dimensions, data)}"
+        )
+    elif term == "caption_contrast" and not data.has_captions():
+        yield (
+            "objective.name: caption_contrast needs captions of the images, and no group of the training data has "
+            "them; leave it out"
+        )
+    elif term in PAIRWISE and not _with(dimensions, data, "comparisons"):
+        yield (
+            f"objective.name: {term} learns from comparisons, and the training data have none on "
+            f"{', '.join(dimensions)}: {_there(dimensions, data)}"
+        )
+    if term == "ordinal":
+        scales = data.scales
+        for name in _with(dimensions, data, "ratings"):
+            if scales[name].levels < 2:
+                scale = scales[name]
+                yield (
+                    f"objective.name: ordinal needs a few whole levels, and the ratings of {name} go from "
+                    f"{scale.low:g} to {scale.high:g}{'' if scale.integer else ', not in whole steps'}; take mse or "
+                    f"huber for it, or leave it out with objective.ordinal.dimensions"
+                )
+
+
+def _rating_problems(term: str, dimensions: tuple[str, ...], data: Mixture) -> Iterator[str]:
+    rated = _with(dimensions, data, "ratings")
+    without = [name for name in dimensions if name not in rated]
+    if not without:
+        return
+    key = "objective.name" if term in POINTWISE else f"objective.{term}.of"
+    factors = ", ".join(f"{name}: 1" for name in rated)
+    remedy = f"; learn the others alone with objective.{term}.dimensions='{{{factors}}}'" if rated else ""
+    yield (
+        f"{key}: {term} learns from ratings, and the training data have none on {', '.join(without)}: "
+        f"{_there(tuple(without), data)}{remedy}"
+    )
+
+
+def _with(dimensions: tuple[str, ...], data: Mixture, kind: str) -> list[str]:
+    """Those of the dimensions that have labels of a kind."""
+    there = dict(zip(data.dimensions, data.has_labels(kind), strict=True))
+    return [name for name in dimensions if there[name]]
+
+
+def _there(dimensions: tuple[str, ...], data: Mixture) -> str:
+    """What the data have of some dimensions, in words."""
+    found = {kind: _with(dimensions, data, kind) for kind in ("comparisons", "rankings", "ratings")}
+    told = [f"{kind} on {', '.join(names)}" for kind, names in found.items() if names]
+    return f"there are {' and '.join(told)}" if told else "there is nothing on it"
