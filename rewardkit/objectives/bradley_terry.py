@@ -59,7 +59,7 @@ def tie_offset(target: Tensor) -> Tensor:
     """Natural log of 2 where both sides of a label have equal shares, else 0: ``[P]`` of ``target`` ``[P, 3]``."""
     first, second = two_sided(target)
     tied = (first == second) & (first > 0)
-    return math.log(2) * tied
+    return math.log(2) * tied.to(target.dtype)
 
 
 def cdpo(delta: Tensor, target: Tensor, flip_rate: Tensor | float) -> Tensor:

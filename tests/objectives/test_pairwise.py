@@ -1,103 +1,32 @@
-"""The pairwise objective: published values, denominators that make micro-batches add up, edge cases."""
+"""The reduction of comparisons: by hand, factors, decided comparisons, edge cases; and the sum of terms."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from objective_labels import DIMENSIONS, LOSE, TIE, WIN, denominators, labels, random_step
+from torch import nn
 
+from rewardkit.data import comparisons
 from rewardkit.errors import UserError
+from rewardkit.metrics.judged_pairs import FIRST, SECOND, verdicts
 from rewardkit.models.reward import RewardOutput
-from rewardkit.objectives.loss import Loss
-from rewardkit.objectives.pairwise import PairwiseObjective, bradley_terry
+from rewardkit.objectives.bradley_terry import BradleyTerry, ImageReward
+from rewardkit.objectives.compared import is_decided, without_ties
+from rewardkit.objectives.loss import Loss, value_of_each
+from rewardkit.objectives.pairwise import PairwiseObjective
 from rewardkit.objectives.weighted import WeightedObjective
 
-DIMENSIONS = ("overall", "aesthetic", "fidelity")
-WIN, TIE, LOSE, NOTHING = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]
+REDUCTIONS = ("mean", "sum", "mean_per_group")
 
 
-def labels(pairs: list[tuple[int, int, int, list[float], float]], group: list[int]) -> Any:
-    """A batch's labels from (first, second, dimension, target, weight)."""
-    columns = list(zip(*pairs, strict=True)) or [(), (), (), (), ()]
-    first, second, dimension = (torch.tensor(c, dtype=torch.long) for c in columns[:3])
-    return SimpleNamespace(
-        first=first,
-        second=second,
-        dimension=dimension,
-        target=torch.tensor(columns[3], dtype=torch.float32).reshape(-1, 3),
-        weight=torch.tensor(columns[4], dtype=torch.float32),
-        group=torch.tensor(group),
-        tokens=torch.zeros(max(group, default=0) + 1, 1, dtype=torch.long),
-    )
-
-
-def denominators(batch: Any) -> Any:
-    comparisons, groups = torch.zeros(len(DIMENSIONS)), torch.zeros(len(DIMENSIONS))
-    comparisons.index_add_(0, batch.dimension, batch.weight)
-    for d in range(len(DIMENSIONS)):
-        groups[d] = len(set(batch.group[batch.first[batch.dimension == d]].tolist()))
-    return SimpleNamespace(comparisons=comparisons, groups=groups)
-
-
-def random_labels(seed: int, groups: int = 3) -> tuple[Tensor, Any]:
-    generator = torch.Generator().manual_seed(seed)
-    pairs = []
-    for g in range(groups):
-        for i in range(4):
-            for j in range(i + 1, 4):
-                for d in range(3):
-                    if torch.rand(1, generator=generator) < 0.6:
-                        votes = torch.rand(3, generator=generator)
-                        weight = float(torch.rand(1, generator=generator)) + 0.1
-                        pairs.append((4 * g + i, 4 * g + j, d, (votes / votes.sum()).tolist(), weight))
-    scores = torch.randn(4 * groups, 3, generator=generator)
-    return scores, labels(pairs, [n // 4 for n in range(4 * groups)])
-
-
-@pytest.mark.parametrize(
-    ("delta", "target", "loss"),
-    [
-        (0.7, WIN, 0.403186),
-        (0.7, LOSE, 1.103186),
-        (0.7, [0.7, 0.0, 0.3], 0.613186),
-        (0.7, TIE, 0.753186),
-        (0.0, WIN, math.log(2)),
-        (0.7, NOTHING, 0.0),
-        (1e4, WIN, 0.0),
-        (-1e4, WIN, 1e4),
-        (1e4, TIE, 5e3),
-    ],
-)
-def test_published_values(delta: float, target: list[float], loss: float) -> None:
-    found = bradley_terry(torch.tensor([delta]), torch.tensor([target]))
-    assert found.item() == pytest.approx(loss, abs=1e-6)
-
-
-@settings(max_examples=50, deadline=None)
-@given(delta=st.floats(-1e4, 1e4), votes=st.tuples(*[st.floats(0, 100)] * 3).filter(lambda v: sum(v) > 0))
-def test_swap_symmetry_finiteness_and_floor(delta: float, votes: tuple[float, float, float]) -> None:
-    target = torch.tensor([votes], dtype=torch.float64) / sum(votes)
-    d = torch.tensor([delta], dtype=torch.float64, requires_grad=True)
-    loss = bradley_terry(d, target)
-    (gradient,) = torch.autograd.grad(loss.sum(), d)
-    assert torch.isfinite(loss).all() and torch.isfinite(gradient).all() and (gradient.abs() <= 1).all()
-    assert bradley_terry(-d, target.flip(1)).item() == pytest.approx(loss.item(), abs=1e-9)
-    # The entropy of the two-sided label is the least that any score can reach.
-    y = float(target[0, 0] + target[0, 1] / 2)
-    entropy = -sum(p * math.log(p) for p in (y, 1 - y) if p > 0)
-    assert loss.item() >= entropy - 1e-9
-
-
-def test_gradcheck() -> None:
-    delta = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    target = torch.softmax(torch.randn(5, 3, dtype=torch.float64), dim=1)
-    assert torch.autograd.gradcheck(lambda d: bradley_terry(d, target), (delta,))
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
 
 
 def test_reductions_by_hand() -> None:
@@ -107,72 +36,60 @@ def test_reductions_by_hand() -> None:
     )
     scores = torch.tensor([[1.0, 0.5], [0.0, 0.0], [2.0, 0.0], [0.5, 0.0], [0.0, 0.0]])
     scores = torch.cat([scores, torch.zeros(5, 1)], dim=1)
-
-    def softplus(x: float) -> float:
-        return math.log1p(math.exp(x))
-
     a, b, c = softplus(-1.0), softplus(-2.0), 0.5 * (softplus(0.5) + softplus(-0.5))
     e = softplus(-0.5)
-    wanted = {
-        "sum": (a + b + 3 * c, e),
-        "mean": ((a + b + 3 * c) / 5, e),
-        "mean_per_group": (((a + b) / 2 + c) / 2, e),
-    }
-    for reduction, (overall, aesthetic) in wanted.items():
-        objective = PairwiseObjective(DIMENSIONS, reduction=reduction)  # type: ignore[arg-type]
-        loss = objective(RewardOutput(scores=scores), batch, denominators(batch))
-        total = overall + aesthetic if reduction == "sum" else (overall + aesthetic) / 3
-        assert loss.total.item() == pytest.approx(total, rel=1e-6)
-        parts = {name: value.item() for name, value in loss.parts.items()}
-        assert parts == pytest.approx({"overall": overall, "aesthetic": aesthetic, "fidelity": 0.0}, rel=1e-6)
+    half = {"sum": (a + b + 3 * c, e), "mean": ((a + b + 3 * c) / 5, e), "mean_per_group": (((a + b) / 2 + c) / 2, e)}
+    # Without the tie, group 1 has nothing to say.
+    drop = {"sum": (a + b, e), "mean": ((a + b) / 2, e), "mean_per_group": ((a + b) / 2, e)}
+    for ties, wanted in (("half", half), ("drop", drop)):
+        for reduction, (overall, aesthetic) in wanted.items():
+            objective = PairwiseObjective(DIMENSIONS, BradleyTerry(ties), reduction=reduction)  # type: ignore[arg-type]
+            loss = objective(RewardOutput(scores=scores), batch, denominators(batch))
+            total = overall + aesthetic if reduction == "sum" else (overall + aesthetic) / 3
+            assert loss.total.item() == pytest.approx(total, rel=1e-6)
+            parts = {name: value.item() for name, value in loss.parts.items()}
+            assert parts == pytest.approx({"overall": overall, "aesthetic": aesthetic, "fidelity": 0.0}, rel=1e-6)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "mean_per_group"])
-def test_shares_of_micro_batches_add_up_to_the_step(reduction: str) -> None:
-    scores, whole = random_labels(0, groups=4)
-    objective = PairwiseObjective(DIMENSIONS, reduction=reduction, coefficients={"overall": 2.0})  # type: ignore[arg-type]
-    step = denominators(whole)
-    leaf = scores.clone().requires_grad_()
-    total = objective(RewardOutput(scores=leaf), whole, step).total
-    total.backward()
-    # One group, then three: uneven, as ranks and accumulation may be.
-    shares, gradients = [], []
-    for start, stop in ((0, 4), (4, 16)):
-        mask = (whole.first >= start) & (whole.first < stop)
-        part = SimpleNamespace(
-            first=whole.first[mask] - start,
-            second=whole.second[mask] - start,
-            dimension=whole.dimension[mask],
-            target=whole.target[mask],
-            weight=whole.weight[mask],
-            group=whole.group[start:stop] - start // 4,
-            tokens=torch.zeros((stop - start) // 4, 1),
-        )
-        micro = scores[start:stop].clone().requires_grad_()
-        share = objective(RewardOutput(scores=micro), part, step).total
-        share.backward()
-        shares.append(share.detach())
-        gradients.append(micro.grad)
-    torch.testing.assert_close(sum(shares), total.detach())
-    torch.testing.assert_close(torch.cat(gradients), leaf.grad)
+def test_factors_choose_and_weigh_dimensions() -> None:
+    output, batch = random_step(0)
+    step = denominators(batch)
+    alone = {d: PairwiseObjective(DIMENSIONS)(output, batch, step).parts[d].item() for d in DIMENSIONS}
+    loss = PairwiseObjective(DIMENSIONS, factors={"overall": 3.0, "fidelity": 1.0})(output, batch, step)
+    assert loss.total.item() == pytest.approx((3 * alone["overall"] + alone["fidelity"]) / 4)
+    assert set(loss.parts) == {"overall", "fidelity"}, "a dimension that is not named has no term"
+    loss = PairwiseObjective(DIMENSIONS, reduction="sum", factors={"aesthetic": 0.5})(output, batch, step)
+    assert loss.total.item() == pytest.approx(0.5 * alone["aesthetic"] * step.comparisons[1].item(), rel=1e-5)
 
 
-def test_a_dimension_without_labels_changes_nothing_for_the_others() -> None:
-    scores, batch = random_labels(1)
-    keep = batch.dimension != 2
-    fewer = SimpleNamespace(**{**vars(batch), **{n: getattr(batch, n)[keep] for n in ("first", "second", "dimension")}})
-    fewer.target, fewer.weight = batch.target[keep], batch.weight[keep]
-    objective = PairwiseObjective(DIMENSIONS)
-    full = objective(RewardOutput(scores=scores), batch, denominators(batch))
-    part = objective(RewardOutput(scores=scores), fewer, denominators(fewer))
-    assert part.parts["overall"] == full.parts["overall"] and part.parts["fidelity"] == 0
-    torch.testing.assert_close(part.total, full.total - full.parts["fidelity"] / 3)
+def test_is_decided_follows_the_verdict_of_the_protocols() -> None:
+    votes = torch.tensor(list(itertools.product((0.0, 1.0, 2.0, 3.0, 10.0), repeat=3)), dtype=torch.float64)
+    verdict = verdicts(*votes.numpy().T)
+    wanted = torch.from_numpy((verdict == FIRST) | (verdict == SECOND))
+    assert torch.equal(is_decided(votes), wanted) and 0 < wanted.sum() < len(wanted)
+    shares = (votes / votes.sum(dim=1, keepdim=True).clamp(min=1)).float()
+    assert torch.equal(is_decided(shares), wanted), "shares decide as votes do"
+    assert [bool(comparisons.is_decided(*v)) for v in votes.tolist()] == wanted.tolist()
+
+
+def test_what_is_not_decided_never_reaches_the_loss() -> None:
+    batch = labels([(0, 1, 0, WIN, 1.0), (1, 2, 0, TIE, 5.0), (0, 2, 0, [0.5, 0.0, 0.5], 5.0)], [0, 0, 0])
+    leaf = torch.tensor([[1.0], [0.0], [3.0]]).expand(3, 3).clone().requires_grad_()
+    loss = PairwiseObjective(DIMENSIONS, ImageReward())(RewardOutput(scores=leaf), batch, denominators(batch))
+    loss.total.backward()
+    assert loss.parts["overall"].item() == pytest.approx(softplus(-1.0))
+    assert leaf.grad is not None and leaf.grad[2].abs().max() == 0
+
+
+def test_shares_without_ties_sum_to_one() -> None:
+    first, second = without_ties(torch.tensor([[0.5, 0.3, 0.2], TIE, [0.0, 0.0, 0.0]]))
+    assert first.tolist() == pytest.approx([5 / 7, 0, 0]) and second.tolist() == pytest.approx([2 / 7, 0, 0])
 
 
 def test_no_labels_at_all_give_zero_with_zero_gradients() -> None:
     leaf = torch.randn(2, 3, requires_grad=True)
     batch = labels([], [0, 0])
-    for reduction in ("mean", "sum", "mean_per_group"):
+    for reduction in REDUCTIONS:
         objective = PairwiseObjective(DIMENSIONS, reduction=reduction)  # type: ignore[arg-type]
         loss = objective(RewardOutput(scores=leaf), batch, denominators(batch)).total
         assert loss.item() == 0.0
@@ -180,17 +97,10 @@ def test_no_labels_at_all_give_zero_with_zero_gradients() -> None:
         assert torch.equal(gradient, torch.zeros_like(leaf))
 
 
-def test_half_precision_scores_give_a_float32_loss() -> None:
-    scores, batch = random_labels(2)
-    found = PairwiseObjective(DIMENSIONS)(RewardOutput(scores=scores.bfloat16()), batch, denominators(batch))
-    wanted = PairwiseObjective(DIMENSIONS)(RewardOutput(scores=scores.bfloat16().float()), batch, denominators(batch))
-    assert found.total.dtype == torch.float32 and torch.equal(found.total, wanted.total)
-
-
 def test_scores_can_reach_the_floor() -> None:
     scores, batch = torch.zeros(3, 3, requires_grad=True), labels([(0, 1, 0, WIN, 1.0), (1, 2, 1, TIE, 1.0)], [0, 0, 0])
-    objective, optimiser = PairwiseObjective(DIMENSIONS), torch.optim.SGD([scores], lr=3.0)
-    for _ in range(400):
+    objective, optimiser = PairwiseObjective(DIMENSIONS), torch.optim.SGD([scores], lr=6.0)
+    for _ in range(100):
         optimiser.zero_grad()
         loss = objective(RewardOutput(scores=scores), batch, denominators(batch))
         loss.total.backward()
@@ -201,8 +111,16 @@ def test_scores_can_reach_the_floor() -> None:
 def test_wrong_options_are_named() -> None:
     with pytest.raises(UserError, match="did you mean 'mean'"):
         PairwiseObjective(DIMENSIONS, reduction="meen")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="coefficients for body, but the model judges overall"):
-        PairwiseObjective(DIMENSIONS, coefficients={"body": 1.0})
+    with pytest.raises(UserError, match="factors for body, but the model judges overall"):
+        PairwiseObjective(DIMENSIONS, factors={"body": 1.0})
+    with pytest.raises(UserError, match="cannot be negative"):
+        PairwiseObjective(DIMENSIONS, factors={"overall": -1.0})
+    with pytest.raises(UserError, match="all dimensions are 0"):
+        PairwiseObjective(DIMENSIONS, factors={"overall": 0.0})
+    with pytest.raises(UserError, match="flip_rate names no value for aesthetic, fidelity"):
+        value_of_each("flip_rate", {"overall": 0.1}, DIMENSIONS)
+    with pytest.raises(UserError, match="'half' or 'drop'"):
+        BradleyTerry("keep")  # type: ignore[arg-type]
 
 
 class Constant(nn.Module):
@@ -217,7 +135,7 @@ class Constant(nn.Module):
 def test_a_weighted_sum_names_its_terms() -> None:
     objective = WeightedObjective({"pairwise": Constant(2.0), "caption_contrast": Constant(3.0)})
     output = RewardOutput(scores=torch.zeros(1, 1))
-    loss = objective(output, None, None, coefficients={"caption_contrast": 0.5})
+    loss = objective(output, SimpleNamespace(), SimpleNamespace(), coefficients={"caption_contrast": 0.5})
     assert loss.total.item() == 3.5
     assert {name: value.item() for name, value in loss.parts.items()} == {
         "pairwise": 2.0,
