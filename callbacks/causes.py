@@ -109,7 +109,7 @@ def _labels(batches: list[Batch]) -> Iterator[str]:
 
 def _pictures(batches: list[Batch]) -> Iterator[str]:
     batch = batches[-1]
-    if batch.image_features is None and bool((batch.pixels == batch.pixels[_first_of_group(batch)]).all()):
+    if batch.pixels.numel() and bool((batch.pixels == batch.pixels[_first_of_group(batch)]).all()):
         yield "all candidates of a group are the same picture (`data verify`)"
 
 

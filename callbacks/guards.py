@@ -122,6 +122,8 @@ class Guards(Callback):
         if len(spreads) < self.patience or self.began_at is None:
             return
         if max(spreads) < self.min_spread:
+            if any(symptom.startswith("stuck/") for symptom in self.said):
+                return  # the same from another side, and told with its causes
             self._say(
                 "collapsed",
                 f"scores within a group have differed by less than {self.min_spread:g} for {self.patience} steps. Look "
