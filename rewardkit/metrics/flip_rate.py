@@ -233,7 +233,7 @@ def _estimate(votes: Floats, group: NDArray[np.int64], method: Method, draws: in
         return {**told, "reason": f"two people agree on {b:.1%} of comparisons, no more than by chance"}
 
     def reliability(sums: Floats, steps: int) -> Floats:
-        if method == "one_rate":
+        if method == "one_rate":  # as latent_flip_rate
             return np.sqrt(np.clip(2 * sums[:, 1] / sums[:, 2:].sum(axis=1) - 1, 0, None))
         return np.asarray(_fit(sums[:, 2:], likelihood, mixture, steps) @ (1 - 2 * _H))
 
@@ -243,7 +243,9 @@ def _estimate(votes: Floats, group: NDArray[np.int64], method: Method, draws: in
         return 0.5 * (1 - np.divide(side, r, out=np.full(len(r), np.nan), where=r > 0))
 
     drawn = rate(resampled_sums(sums, draws=draws, seed=seed), _STEPS_OF_A_DRAW) if groups > 1 else np.zeros(0)
-    bounds = sorted((latent_flip_rate(a, b), 0.5 * (1 - (2 * a - 1) / (2 * b - 1))))
+    # E[c^2], as the counts have it or as the fitted distribution does: the fit weighs comparisons by their votes.
+    second = 2 * b - 1 if method == "one_rate" else float((mixture @ (1 - 2 * _H) ** 2)[0])
+    bounds = sorted(0.5 * (1 - (2 * a - 1) / r) for r in (second, np.sqrt(second)))
     return {
         **told,
         **_ends(float(rate(whole[None], 0)[0]), interval_of(drawn[np.isfinite(drawn)])),
