@@ -115,7 +115,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
     parser.add_argument("--short", action="store_true", help="one seed and little of everything: does it all work?")
     parser.add_argument("--page", type=Path, default=None, help="page that the results are written into")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.short and arguments.page:
+        parser.error("--page takes the results of a full study; those of --short mean nothing")
+    return arguments
 
 
 def _estimate(

@@ -92,6 +92,8 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="one seed and little of everything: does it all work?")
     parser.add_argument("--page", type=Path, default=None, help="page that the results are written into")
     arguments = parser.parse_args()
+    if arguments.short and arguments.page:
+        parser.error("--page takes the results of a full study; those of --short mean nothing")
     out: Path = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     seeds = [int(text) for text in arguments.seeds.split(",")][: 1 if arguments.short else None]

@@ -137,10 +137,12 @@ def sentences(arms: Sequence[Arm], names: Mapping[str, str]) -> list[str]:
                     f"({_points(arm)})"
                 )
     same = [names[arm.name] for arm in others if arm.verdict == SAME]
-    if same and len(same) == len(others):
-        told.append(f"no difference: none of {', '.join(same)} can be told from {names[reference.name]}")
+    if len(same) == 1 and len(others) == 1:
+        told.append(f"no difference: {same[0]} cannot be told from {names[reference.name]}")
+    elif same and len(same) == len(others):
+        told.append(f"no difference: none of these can be told from {names[reference.name]}: {'; '.join(same)}")
     elif same:
-        told.append(f"no difference to {names[reference.name]}: {', '.join(same)}")
+        told.append(f"no difference to {names[reference.name]}: {'; '.join(same)}")
     return told
 
 
