@@ -9,11 +9,12 @@ import torch
 from rewardkit.config.recipes import beside_recipe
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.images import ImageTransform
-from rewardkit.models.architecture import image_transform, read_architecture
+from rewardkit.models.architecture import image_transform
 from rewardkit.models.blip import BLIPReward, build_blip_reward
 from rewardkit.models.blip_architecture import read_blip_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.feature_encoding import freeze_towers
+from rewardkit.models.pretrained_folder import find_architecture
 
 
 def build_model(options: FitOptions) -> CLIPReward | BLIPReward:
@@ -35,11 +36,13 @@ def _blip(options: FitOptions) -> BLIPReward:
         head=blip.head,  # type: ignore[arg-type]
         head_init=blip.head_init,  # type: ignore[arg-type]
         head_dropout=blip.head_dropout,
+        overall=model.overall,
+        overall_gradient=model.overall_gradient,
         drop_path=blip.drop_path,
         transform=ImageTransform(
             size=architecture.image_size,
-            resize=transform.resize,  # type: ignore[arg-type]
-            interpolation=transform.interpolation,  # type: ignore[arg-type]
+            resize=transform.resize or "crop",  # type: ignore[arg-type]
+            interpolation=transform.interpolation or "bicubic",  # type: ignore[arg-type]
             antialias=transform.antialias,
             decode=transform.decode,  # type: ignore[arg-type]
         ),
@@ -55,7 +58,7 @@ def _blip(options: FitOptions) -> BLIPReward:
 def _clip(options: FitOptions) -> CLIPReward:
     model, transform = options.model, options.transform
     file = beside_recipe(model.architecture, options.recipe) if model.architecture.endswith(".json") else None
-    architecture = read_architecture(file or Path(model.architecture), image_size=transform.size)
+    architecture = find_architecture(file or Path(model.architecture), model.pretrained, image_size=transform.size)
     reward = build_clip_reward(
         architecture=architecture,
         pretrained=model.pretrained,

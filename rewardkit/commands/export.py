@@ -25,19 +25,21 @@ def run(arguments: list[str]) -> int:
     out = Path(options.out)
     if out.exists():
         raise UserError(f"out={out} exists already and is not overwritten; choose another folder")
-    from rewardkit.commands.open_model import bundle_of_checkpoint, open_model
+    from rewardkit.commands.open_model import bundle_of_file, open_model
     from rewardkit.engine.train import quieten
-    from rewardkit.models.bundle import RECORD
+    from rewardkit.models.bundle import RECORD, save_bundle
 
     quieten(None)
     loaded = open_model(options.model, device="cpu")
     out.parent.mkdir(parents=True, exist_ok=True)
     if options.to == "bundle":
         source = Path(str(options.model))
+        folder = source if (source / RECORD).is_file() else source / "bundle"
         if source.is_file():
-            bundle_of_checkpoint(source, out)
+            bundle_of_file(source, out)
+        elif not folder.is_dir():  # a CLIP's folder
+            save_bundle(out, loaded.model)
         else:
-            folder = source if (source / RECORD).is_file() else source / "bundle"
             with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
                 shutil.copytree(folder, Path(scratch) / "bundle").rename(out)
         print(f'wrote {out}; load it with rewardkit.load("{out}").score(images, prompts)')

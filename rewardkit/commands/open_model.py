@@ -1,4 +1,4 @@
-"""A model given on the command line as a run, a bundle or a checkpoint, opened as one thing."""
+"""A model given on the command line as a run, a bundle, a checkpoint or an ImageReward.pt, opened as one thing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rewardkit.commands.open_folder import names_folder, open_folder
 from rewardkit.config.compose import Layer, compose
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
@@ -17,13 +18,17 @@ from rewardkit.config.show import with_null_sections
 from rewardkit.errors import UserError
 from rewardkit.models.bundle import RECORD, save_bundle
 from rewardkit.models.load import LoadedReward, load
+from rewardkit.models.pretrained_folder import AUTO
+
+PUBLISHED = (".pt", ".pth", ".bin", ".safetensors")
+"""Endings of weight files; the one that tells its own architecture is ImageReward.pt."""
 
 
 def open_model(name: str | None, *, device: str = "auto") -> LoadedReward:
-    """Loads ``model=RUN|BUNDLE|CHECKPOINT``.
+    """Loads ``model=RUN|BUNDLE|CHECKPOINT``, a published ImageReward.pt, or a CLIP's folder (``open_folder``).
 
     Raises:
-        UserError: Nothing is named, or it is none of the three.
+        UserError: Nothing is named, or it is none of these.
         CheckpointError: What is there is damaged or does not fit.
     """
     if name is None:
@@ -31,17 +36,36 @@ def open_model(name: str | None, *, device: str = "auto") -> LoadedReward:
     path, where = Path(name), find_device(device)
     if (path / RECORD).is_file() or (path / "bundle" / RECORD).is_file():
         return load(path, where)
-    if path.is_file() and path.suffix == ".ckpt":
+    if path.is_file() and path.suffix in (".ckpt", *PUBLISHED):
         with tempfile.TemporaryDirectory() as scratch:
-            return load(bundle_of_checkpoint(path, Path(scratch) / "bundle"), where)
+            return load(bundle_of_file(path, Path(scratch) / "bundle"), where)
     if RunLayout(path).exists:
         raise UserError(
             f"model={name}: the run has no bundle yet; it is written at its first validation. Finish it with "
             f"`fit resume={name}`, or name a checkpoint in {RunLayout(path).checkpoints}."
         )
+    if names_folder(name):
+        return open_folder(name, where)
     if not path.exists():
         raise UserError(f"model={name}: there is no such file or folder")
-    raise UserError(f"model={name}: neither a run's folder, nor a bundle (with a {RECORD}), nor a checkpoint (.ckpt)")
+    raise UserError(
+        f"model={name}: neither a run's folder, nor a bundle (with a {RECORD}), nor a checkpoint (.ckpt), nor a CLIP's "
+        "folder (with transformers' config.json or open_clip's open_clip_config.json)"
+    )
+
+
+def bundle_of_file(path: Path, folder: Path) -> Path:
+    """Writes the model of a single file as a bundle: of a run's checkpoint, or of a published ImageReward.pt.
+
+    Raises:
+        UserError: It is neither.
+        CheckpointError: It is damaged or does not fit.
+    """
+    if path.suffix not in PUBLISHED:
+        return bundle_of_checkpoint(path, folder)
+    from rewardkit.models.imagereward import read_imagereward
+
+    return save_bundle(folder, read_imagereward(path))
 
 
 def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
@@ -51,7 +75,8 @@ def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
     from rewardkit.models.checkpoints import load_strictly
 
     options = options_of_run(path.parent.parent)
-    options.model.pretrained = None  # the checkpoint holds every tensor
+    if options.model.architecture != AUTO:
+        options.model.pretrained = None  # the checkpoint holds every tensor
     model = build_model(options)
     checkpoint = read_checkpoint(path)
     state = {

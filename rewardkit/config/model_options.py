@@ -18,11 +18,12 @@ class ModelOptions:
     (ImageReward); docs/blip.md."""
     architecture: str = option("ViT-H-14")
     """An open_clip architecture (`ViT-H-14`), or the path of an open_clip JSON config; recipes may name a file that
-    ships beside them (`towers/NAME.json`). With kind=blip: `blip-base`, `blip-large`, or the path of a JSON file with
-    vision_config and text_config."""
+    ships beside them (`towers/NAME.json`). auto: what the folder that pretrained names says. With kind=blip:
+    `blip-base`, `blip-large`, or the path of a JSON file with vision_config and text_config."""
     pretrained: str | None = option(None)
-    """open_clip tag of pretrained weights, or a local .pt/.safetensors file; null starts from random weights. With
-    kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
+    """open_clip tag of pretrained weights, a local .pt/.safetensors file, or (with architecture=auto) a folder in the
+    layout of transformers' CLIPModel, as PickScore is published, or of open_clip: local, or `hf-hub:OWNER/NAME`; null
+    starts from random weights. With kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
     dimensions: list[str] = option(["overall"])
     """Names of what is judged; one or many."""
     head: str = option("auto", choices=("auto", "cosine", "projection", "text_query"))
@@ -30,7 +31,7 @@ class ModelOptions:
     text_query: a learned vector for each dimension, added to the prompt's embedding. auto: cosine for one dimension,
     projection for many. An overall that follows from the others does not count."""
     overall: str = option("learned", choices=OVERALLS)
-    """How a CLIP makes the dimension named overall where it is one of several. learned: a dimension like the others.
+    """How the dimension named overall is made where it is one of several. learned: a dimension like the others.
     mean: the mean of the others. combination: their weighted sum; the weights are learned, not negative, sum to 1 and
     start equal. gate: the same with weights that a small network reads off the prompt (ArmoRM)."""
     overall_gradient: str = option("all", choices=OVERALL_GRADIENTS)
@@ -62,11 +63,11 @@ class TransformOptions:
 
     size: int | None = option(None, at_least=8)
     """Side of the square input, pixels. Default: the architecture's."""
-    resize: str = option("pad", choices=("pad", "crop", "squash"))
+    resize: str | None = option(None, choices=("pad", "crop", "squash"))
     """pad: the longest side fits, black borders (HPS v2). crop: the shortest side fits, centre crop. squash: both
-    fit."""
-    interpolation: str = option("bicubic", choices=("bicubic", "bilinear"))
-    """Interpolation of the resize."""
+    fit. Default: what the pretrained model or the architecture says of itself, most often crop."""
+    interpolation: str | None = option(None, choices=("bicubic", "bilinear"))
+    """Interpolation of the resize. Default: likewise, most often bicubic."""
     antialias: bool = option(True)
     """Low-pass before shrinking; the published HPS v2 transform depends on the torchvision version here."""
     decode: str = option("exact", choices=("exact", "scaled"))

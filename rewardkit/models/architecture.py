@@ -236,8 +236,9 @@ def find_pretrained(architecture: Architecture, pretrained: str) -> Path:
     if not entry:
         near = get_close_matches(pretrained, tags, n=3, cutoff=0.3) or tags
         raise UserError(
-            f"pretrained={pretrained!r} is neither a file nor a tag of {architecture.name}"
+            f"pretrained={pretrained!r} is neither a file, nor a folder, nor a tag of {architecture.name}"
             + (f"; its tags are {', '.join(near)}" if near else "; open_clip has no tags for it, so give a local file")
+            + (f". On the Hugging Face hub? Write hf-hub:{pretrained}" if pretrained.count("/") == 1 else "")
         )
     try:
         return Path(open_clip.download_pretrained(entry))

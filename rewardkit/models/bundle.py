@@ -78,19 +78,13 @@ def save_bundle(
         new.mkdir()
         tensors, tied = bundle_tensors(model)
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
-        record = {
-            **_record_of(model, new),
-            "weights": {
-                "file": WEIGHTS,
-                "sha256": sha256_of(new / WEIGHTS),
-                "tensors": len(tensors),
-                "parameters": sum(tensor.numel() for tensor in tensors.values()),
-                "tied": tied,
-            },
-            "calibration": copy.deepcopy(dict(calibration or {})),
-            "evaluation": [dict(row) for row in evaluation],
-            "recipe": copy.deepcopy(dict(recipe or {})),
-            "versions": versions(),
+        record = bundle_record(model, new, calibration=calibration, evaluation=evaluation, recipe=recipe)
+        record["weights"] = {
+            "file": WEIGHTS,
+            "sha256": sha256_of(new / WEIGHTS),
+            "tensors": len(tensors),
+            "parameters": sum(tensor.numel() for tensor in tensors.values()),
+            "tied": tied,
         }
         (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (new / "README.md").write_text(card_text(record, folder.name), encoding="utf-8")
@@ -99,6 +93,24 @@ def save_bundle(
             os.replace(folder, Path(scratch) / "old")
         os.replace(new, folder)
     return folder
+
+
+def bundle_record(
+    model: Reward,
+    folder: Path,
+    *,
+    calibration: Mapping[str, Mapping[str, Any]] | None = None,
+    evaluation: Sequence[Mapping[str, Any]] = (),
+    recipe: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of ``bundle.json`` but for its ``weights``; files that it names are written to ``folder``."""
+    return {
+        **_record_of(model, folder),
+        "calibration": copy.deepcopy(dict(calibration or {})),
+        "evaluation": [dict(row) for row in evaluation],
+        "recipe": copy.deepcopy(dict(recipe or {})),
+        "versions": versions(),
+    }
 
 
 def bundle_tensors(model: Reward) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -148,6 +160,12 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(paths: Sequence[Path]) -> str:
+    """Hex digest of several files, in the order of their names."""
+    digests = [sha256_of(path) for path in sorted(paths)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _record_of(model: Reward, folder: Path) -> dict[str, Any]:

@@ -106,11 +106,25 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str
         for key in [key for key in own if key == name or key.endswith(f".{name}")]:
             if key in given and given[key].numel() == 1:
                 given[key] = given[key].reshape(own[key].shape)
+    require_fit(own, given, source=source)
+    module.load_state_dict(given, strict=True)
+
+
+def require_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], *, source: str) -> None:
+    """Compares names and shapes of what a model has with those of a file.
+
+    Args:
+        own: The model's tensors; only names and shapes are looked at.
+        given: The file's.
+        source: What to call the file in a message.
+
+    Raises:
+        CheckpointError: See ``load_strictly``.
+    """
     missing = [key for key in own if key not in given]
     unexpected = [key for key in given if key not in own]
     misshapen = [key for key in own if key in given and own[key].shape != given[key].shape]
     if not (missing or unexpected or misshapen):
-        module.load_state_dict(given, strict=True)
         return
     shapes = (f"{key} is {_shape(given[key])} in the file and {_shape(own[key])} in the model" for key in misshapen)
     lines = [f"{source} does not fit the model."]

@@ -19,11 +19,11 @@ from rewardkit.models.architecture import (
     dtype_of,
     find_pretrained,
     image_transform,
-    read_architecture,
 )
 from rewardkit.models.checkpoints import load_clip
 from rewardkit.models.freezing import freeze
 from rewardkit.models.heads import make_head
+from rewardkit.models.pretrained_folder import find_architecture, find_folder, load_folder
 from rewardkit.models.reward import RewardOutput
 from rewardkit.models.text import encode_text
 from rewardkit.models.tokenizers import TextTokenizer, cut_padding, read_tokenizer
@@ -245,9 +245,10 @@ def build_clip_reward(
     """Builds a CLIP reward and loads the weights that are named.
 
     Args:
-        architecture: open_clip name, path of a JSON configuration, or what ``read_architecture`` gave.
-        pretrained: open_clip tag or local ``.pt``/``.safetensors`` file; None starts from random weights (or from
-            those that the configuration names for a tower).
+        architecture: open_clip name, path of a JSON configuration, ``auto``, or what ``find_architecture`` gave.
+        pretrained: open_clip tag, local ``.pt``/``.safetensors`` file, or a folder in transformers' or open_clip's
+            layout (local, or ``hf-hub:OWNER/NAME``); None starts from random weights (or from those that the
+            configuration names for a tower).
         dimensions: What is judged; one or many.
         head: See ``make_head``.
         overall: See ``make_head``.
@@ -267,10 +268,14 @@ def build_clip_reward(
     if not dimensions or len(set(dimensions)) != len(dimensions):
         raise UserError(f"model.dimensions needs one or more different names, not {list(dimensions)}")
     if not isinstance(architecture, Architecture):
-        architecture = read_architecture(architecture)
+        architecture = find_architecture(architecture, pretrained)
     towers = build_towers(architecture, tower_weights=pretrained is None)
     if pretrained is not None:
-        load_clip(towers, find_pretrained(architecture, pretrained))
+        folder = find_folder(pretrained)
+        if folder is not None:
+            load_folder(towers, folder)
+        else:
+            load_clip(towers, find_pretrained(architecture, pretrained))
     freeze(towers, image_groups=unlocked_image_groups, text_layers=unlocked_text_layers)
     if gradient_checkpointing:
         _checkpoint_gradients(towers)

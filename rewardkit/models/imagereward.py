@@ -39,7 +39,13 @@ def read_imagereward(
     """
     path = Path(path)
     state = read_weights(path)
-    layout = layout_of(state, path)
+    try:
+        layout = layout_of(state, path)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. A weight file can be opened by itself only where it is an ImageReward.pt; other weights are "
+            "named as model.pretrained of a recipe"
+        ) from None
     if layout != "imagereward":
         raise UserError(
             f"{path} holds BLIP's towers without a reward's head; train one from it with "

@@ -18,6 +18,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from rewardkit.data.images import ImageTransform
 from rewardkit.errors import UserError
 from rewardkit.models.clip import CLIPReward
+from rewardkit.models.clip_vocabulary import CLIP_VOCABULARY
 
 _ACTIVATIONS: dict[type, str] = {nn.GELU: "gelu", QuickGELU: "quick_gelu"}
 """open_clip's activations and transformers' names for them."""
@@ -49,9 +50,9 @@ def to_transformers(towers: Any, model: CLIPReward) -> CLIPModel:
     text_config |= {
         "vocab_size": int(text.vocab_size),
         "max_position_embeddings": int(text.context_length),
-        "bos_token_id": _clip_tokens().sot_token_id,
-        "eos_token_id": _clip_tokens().eot_token_id,
-        "pad_token_id": _clip_tokens().eot_token_id,
+        "bos_token_id": CLIP_VOCABULARY.start,
+        "eos_token_id": CLIP_VOCABULARY.end,
+        "pad_token_id": CLIP_VOCABULARY.end,
     }
     config = CLIPConfig(
         projection_dim=width,
@@ -89,12 +90,10 @@ def _around_the_blocks(visual: Any, text: Any) -> dict[str, Tensor]:
 
 def transformers_tokenizer(model: CLIPReward) -> CLIPTokenizer:
     """The CLIP tokenizer that open_clip ships, as transformers writes it: the same ids for the same words."""
-    ours = _clip_tokens()
-    names = {ours.sot_token_id: "<|startoftext|>", ours.eot_token_id: "<|endoftext|>"}
-    vocabulary = {names.get(index, token): index for token, index in ours.encoder.items()}
-    merges = [f"{first} {second}" for first, second in sorted(ours.bpe_ranks, key=ours.bpe_ranks.__getitem__)]
+    ranks = CLIP_VOCABULARY.ranks
+    merges = [f"{first} {second}" for first, second in sorted(ranks, key=ranks.__getitem__)]
     return CLIPTokenizer(
-        vocab=vocabulary,
+        vocab=CLIP_VOCABULARY.tokens(),
         merges=[tuple(merge.split()) for merge in merges],
         model_max_length=model.tokenizer.context_length,
     )
@@ -190,8 +189,3 @@ def _blocks(transformer: Any, prefix: str, norm: nn.LayerNorm) -> tuple[dict[str
         "hidden_act": _ACTIVATIONS[type(first.mlp.gelu)],
         "layer_norm_eps": float(norm.eps),
     }
-
-
-def _clip_tokens() -> Any:
-    """open_clip's tokenizer, for its vocabulary."""
-    return open_clip.tokenizer._tokenizer

@@ -214,7 +214,7 @@ def test_transform_of_an_architecture() -> None:
         ({"architecture": "ViT-H14"}, "nearest are .*ViT-H-14"),
         ({"architecture": "towers/none.json"}, "cannot read the architecture"),
         ({"architecture": "coca_ViT-B-32"}, "is a CoCa"),
-        ({"architecture": "ViT-B-32", "pretrained": "laion2b"}, "neither a file nor a tag .* its tags are"),
+        ({"architecture": "ViT-B-32", "pretrained": "laion2b"}, "nor a folder, nor a tag .* its tags are"),
         ({"architecture": "ViT-B-32", "dimensions": ("a", "a")}, "different names"),
         ({"architecture": "ViT-B-32", "dimensions": ()}, "one or more"),
     ],
