@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rewardkit.commands.build_objective import uses_captions
-from rewardkit.config.schema import CacheOptions, EmbeddedOptions, FitOptions
+from rewardkit.config.schema import AugmentOptions, CacheOptions, EmbeddedOptions, FitOptions
+from rewardkit.data.augment import Augmentation
 from rewardkit.data.cache import cache_root
 from rewardkit.data.datamodule import PreferenceData
 from rewardkit.data.demo_shards import demo_shards
@@ -63,12 +64,17 @@ def build_data(
         max_bad_fraction=data.max_bad_fraction,
         errors_path=errors_path,
         allow_overlap=data.allow_overlap,
+        augmentation=_augmentation(data.augment, options.seed),
         features=features,
     )
     if not console.quiet:
         for warning in made.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     return made
+
+
+def _augmentation(augment: AugmentOptions, seed: int) -> Augmentation | None:
+    return Augmentation(augment.flip, augment.shift, seed) if augment.flip or augment.shift else None
 
 
 def sources(

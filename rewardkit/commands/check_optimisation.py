@@ -31,4 +31,10 @@ def optimisation_problems(options: FitOptions) -> list[str]:
             f"callbacks.ema.from_step: {ema.from_step} is not less than trainer.max_steps ({steps}), so nothing would "
             f"be averaged; for example callbacks.ema.from_step={steps // 2}"
         )
+    augment = options.data.augment
+    if options.data.features and (augment.flip or augment.shift):
+        problems.append(
+            "data.augment: features are made once, of pictures as they are; leave data.augment.flip=false and "
+            "data.augment.shift=0, or take data.features=false"
+        )
     return problems

@@ -48,6 +48,17 @@ class EmbeddedOptions:
 
 
 @dataclass
+class AugmentOptions:
+    """Changes of training pictures that cannot change a preference: the same for all candidates of a group."""
+
+    flip: bool = option(False)
+    """Mirror half of the groups, in each epoch others; never one whose prompt or captions name a side or writing, or
+    are not plain English."""
+    shift: float = option(0.0, at_least=0, at_most=0.25)
+    """Move the pictures of a group by up to this share of their side, across and down; edges are repeated."""
+
+
+@dataclass
 class DataOptions:
     """Sources, batches and the order in which groups are read."""
 
@@ -76,6 +87,7 @@ class DataOptions:
     draw."""
     dimension_map: dict[str, str | None] = option({})
     """Data's dimension to the model's dimension (several may share one); null drops its labels."""
+    augment: AugmentOptions = option(AugmentOptions())
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
     """The run stops when more than max(10, this share of the groups) cannot be read."""
     allow_overlap: bool = option(False)

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch.utils.data import Dataset
 
+from rewardkit.data.augment import Augmentation
 from rewardkit.data.bad_samples import BadSamples
 from rewardkit.data.batch import Batch, Tokenizer
 from rewardkit.data.feature_stream import FeatureDataset
@@ -56,6 +57,7 @@ class PreferenceData(pl.LightningDataModule):
         max_bad_fraction: See ``BadSamples``.
         errors_path: Where bad samples are named; None names them only when there are too many.
         allow_overlap: Permit images that are in both train and val.
+        augmentation: Of training pictures; None shows them as they are.
         features: Finds or encodes the features of each source, so that batches carry these instead of pixels; happens
             when the trainer sets the data up, or when a loader is asked for. None reads pixels.
 
@@ -91,6 +93,7 @@ class PreferenceData(pl.LightningDataModule):
         max_bad_fraction: float = 0.01,
         errors_path: str | os.PathLike[str] | None = None,
         allow_overlap: bool = False,
+        augmentation: Augmentation | None = None,
         features: FeatureMaker | None = None,
     ) -> None:
         super().__init__()
@@ -99,6 +102,7 @@ class PreferenceData(pl.LightningDataModule):
         self.dimensions = tuple(dimensions)
         self.pairing, self.seed, self.workers, self.ranks = pairing, seed, workers, ranks
         self.steps_done = 0
+        self._augmentation = augmentation
         self._transform, self._tokenizer, self._captions = transform, tokenizer, captions
         self._dimension_map = dict(dimension_map or {})
         train_sources, val_sources = as_sources(train), as_sources(val)
@@ -279,7 +283,12 @@ class PreferenceData(pl.LightningDataModule):
         dataset: Dataset[Batch]
         if self._features is None:
             dataset = GroupDataset(
-                data, transform=self._transform, tokenizer=self._tokenizer, space=space, evaluation=evaluation
+                data,
+                transform=self._transform,
+                tokenizer=self._tokenizer,
+                space=space,
+                evaluation=evaluation,
+                augmentation=None if evaluation else self._augmentation,
             )
         else:
             name = next(name for name, named in self._named() if named is data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from rewardkit.data.augment import Augmentation
 from rewardkit.data.bad_samples import BadReport, BadSamples
 from rewardkit.data.batch import Batch, EvaluatedGroup, Tokenizer
 from rewardkit.data.collate import EmptyPlace, LoadedGroup, collate, single_comparison
@@ -42,12 +43,14 @@ class MicroBatch:
         counts: Labels of the whole optimiser step.
         numbers: int32 ``[G]``, with ``pairing="pairs"``: which comparison of each group.
         swapped: bool ``[G]``, likewise: whether its second candidate is shown first.
+        epoch: Of the training, from 0; None in an evaluation, which is never augmented.
     """
 
     positions: NDArray[np.int64]
     counts: LabelCounts
     numbers: NDArray[np.int32] | None = None
     swapped: NDArray[np.bool_] | None = None
+    epoch: int | None = None
 
 
 class TrainBatches:
@@ -101,10 +104,10 @@ class TrainBatches:
             for micro in range(self._schedule.accumulation):
                 chosen = order[self._schedule.micro_slice(step, micro, self._rank)]
                 if self._units is None or swapped is None:
-                    yield MicroBatch(chosen, counts)
+                    yield MicroBatch(chosen, counts, epoch=epoch)
                 else:
                     units = self._units
-                    yield MicroBatch(units.position[chosen], counts, units.number[chosen], swapped[chosen])
+                    yield MicroBatch(units.position[chosen], counts, units.number[chosen], swapped[chosen], epoch)
 
     def _count(self, chosen: NDArray[np.int64]) -> LabelCounts:
         if self._units is None:
@@ -147,6 +150,7 @@ class GroupDataset(Dataset[Batch]):
         tokenizer: The model's.
         space: The model's dimensions.
         evaluation: Whether the records travel along.
+        augmentation: Of training pictures; None shows them as they are.
     """
 
     def __init__(
@@ -157,12 +161,14 @@ class GroupDataset(Dataset[Batch]):
         tokenizer: Tokenizer,
         space: LabelSpace,
         evaluation: bool = False,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self._mixture = mixture
         self._transform = transform
         self._tokenizer = TokenMemory(tokenizer)
         self._space = space
         self._evaluation = evaluation
+        self._augmentation = augmentation
         self._memory = GroupMemory(images=mixture.candidates, size=transform.size)
 
     def __getitems__(self, micro: MicroBatch) -> Batch | Failure:
@@ -170,7 +176,7 @@ class GroupDataset(Dataset[Batch]):
         self._mixture.expect(int(at) for at in micro.positions if at >= 0 and self._memory.get(int(at)) is None)
         try:
             return collate(
-                [self._place(micro, n) for n in range(len(micro.positions))],
+                [self._augmented(micro, self._place(micro, n)) for n in range(len(micro.positions))],
                 space=self._space,
                 tokenize=self._tokenizer,
                 size=self._transform.size,
@@ -178,6 +184,14 @@ class GroupDataset(Dataset[Batch]):
             )
         except RewardkitError as error:
             return Failure(error)
+
+    def _augmented(self, micro: MicroBatch, place: LoadedGroup | EmptyPlace) -> LoadedGroup | EmptyPlace:
+        if self._augmentation is None or micro.epoch is None or isinstance(place, EmptyPlace):
+            return place
+        return replace(
+            place,
+            pixels=self._augmentation(place.pixels, place.group, epoch=micro.epoch, position=place.position),
+        )
 
     def _place(self, micro: MicroBatch, n: int) -> LoadedGroup | EmptyPlace:
         position = int(micro.positions[n])
