@@ -24,7 +24,7 @@ from study_data import FULL, SHORT, Fold, Size, StudyData, avt, embedded, head_a
 from study_labels import FLIPPED, LabelSet, law_of_demo, law_of_people, write_first_groups, write_label_sets
 from study_plots import plot_arms
 from study_results import Arm, compare_arms, rows, sentences, write_page, write_results
-from study_runs import Run, last_predictions, rewardkit, run_all
+from study_runs import Run, about, last_predictions, rewardkit, run_all
 
 REFERENCE = "bradley_terry_half"
 ESTIMATED = "estimated"
@@ -72,6 +72,8 @@ TITLES: Mapping[str, str] = {
 SECONDS = {"embedded": 9.0, "avt_ai": 9.0}
 """One run on one core."""
 TOWER_SECONDS = 300.0
+START_SECONDS = 30.0
+"""Drawing, labelling and importing."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,8 @@ def _estimate(
     runs = len(seeds) * sum(map(len, arms_of.values()))
     avt_runs = runs * size.folds if with_avt else 0
     seconds = (runs * SECONDS["embedded"] + avt_runs * SECONDS["avt_ai"]) / jobs
-    if size is FULL:
-        seconds += TOWER_SECONDS
-    return f"{runs + avt_runs} runs and a tower: about {seconds / 60:.0f} minutes in all where nothing is finished yet"
+    seconds += START_SECONDS + (TOWER_SECONDS if size is FULL else 0)
+    return f"{runs + avt_runs} runs and a tower: {about(seconds)} in all where nothing is finished yet"
 
 
 def _labels(

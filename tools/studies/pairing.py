@@ -29,7 +29,7 @@ from pathlib import Path
 from study_data import FULL, ONLY_OVERALL, SHORT, avt, head_arguments, lean
 from study_plots import plot_arms
 from study_results import Arm, compare_arms, rows, sentences, write_page, write_results
-from study_runs import Run, last_predictions, run_all
+from study_runs import Run, about, last_predictions, run_all
 
 from rewardkit.data.index import ShardIndex
 
@@ -101,7 +101,7 @@ def main() -> int:
     if arguments.avt:
         plans.append(_avt(arguments.avt, out, seeds, short=arguments.short))
     total = sum(len(plan.runs) * SECONDS[plan.data] for plan in plans) / arguments.jobs
-    print(f"about {total / 60:.0f} minutes in all where nothing is finished yet", flush=True)
+    print(f"{about(total)} in all where nothing is finished yet", flush=True)
     arms = []
     for plan in plans:
         run_all(list(plan.runs.values()), out, jobs=arguments.jobs, seconds=SECONDS[plan.data])

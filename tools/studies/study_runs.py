@@ -58,10 +58,9 @@ def run_all(runs: Sequence[Run], out: Path, *, jobs: int, seconds: float) -> Non
         seconds: What a run takes, for the estimate that is printed first.
     """
     left = [run for run in runs if not run.layout(out).is_finished]
-    minutes = len(left) * seconds / max(1, jobs) / 60
     print(
         f"{len(runs)} runs, {len(runs) - len(left)} of them finished; {len(left)} to go, {jobs} at a time, "
-        f"about {minutes:.0f} minutes at {seconds:g} s each",
+        f"{about(len(left) * seconds / jobs)} at {seconds:g} s each",
         flush=True,
     )
     if not left:
@@ -101,6 +100,11 @@ def last_predictions(run: Run, out: Path) -> Predictions:
     folder = run.layout(out).predictions
     (*_, last) = sorted(path for path in folder.glob("*.parquet") if not path.name.endswith(".labels.parquet"))
     return read_predictions(last)
+
+
+def about(seconds: float) -> str:
+    """A time as an estimate: ``about 4 minutes``."""
+    return f"about {seconds / 60:.0f} minutes" if seconds >= 90 else f"about {seconds:.0f} seconds"
 
 
 def rewardkit(*arguments: str) -> None:
