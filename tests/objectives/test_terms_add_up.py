@@ -175,6 +175,19 @@ def test_gradcheck(name: str) -> None:
     assert torch.autograd.gradcheck(total, (scores, sigma, *objective.parameters()))
 
 
+@pytest.mark.parametrize("name", ONCE)
+def test_float32_is_near_float64(name: str) -> None:
+    output, batch = random_step(5)
+    assert output.log_sigma is not None
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        scores = (3 * output.scores).to(dtype).requires_grad_()
+        wide = RewardOutput(scores=scores, log_sigma=output.log_sigma.to(dtype))
+        loss = TERMS[name]()(wide, batch, denominators(batch)).total
+        found.append([loss.double().detach(), torch.autograd.grad(loss, scores)[0].double()])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["plackett_luce", "rao_kupper-mean", "ordinal", "mse"])
 def test_learned_parameters_are_of_the_state(name: str) -> None:
     objective = TERMS[name]()

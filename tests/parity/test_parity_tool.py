@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -47,11 +48,13 @@ def tampered(folder: Path, name: str, change: Callable[[dict], None]) -> Path:
 def test_the_golden_files_agree(tool: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main([]) == 0
     printed = capsys.readouterr().out
-    kinds = ["hps_pair_from_features", "hps_pair_from_scores", "preprocess_edge_cases", "clip_train_step", *METRICS]
+    losses = [key for key in json.loads((GOLDEN / "losses.json").read_text()) if key != "meta"]
+    kinds = [*losses, "preprocess_edge_cases", "clip_train_step", *METRICS]
+    assert len(losses) == 16
     for kind in kinds:
         line = next(line for line in printed.splitlines() if f" {kind} " in line)
         assert line.endswith("ok"), line
-    assert "davidson" in printed and "not covered" in printed
+    assert "drawbench" in printed and "not covered" in printed
 
 
 def test_strict_counts_what_is_not_covered(tool: Any, tmp_path: Path) -> None:
@@ -79,6 +82,37 @@ def set_at(*keys: Any, by: float = 1e-3) -> Callable[[dict], None]:
     [
         ("losses.json", set_at("hps_pair_from_scores", 0, "expected", "loss_sum"), "random/loss_sum"),
         ("losses.json", set_at("hps_pair_from_features", 3, "grad", "text_features", 1, 2), "grad text_features[1][2]"),
+        (
+            "losses.json",
+            set_at("hps_preference_variable_n", 1, "grad", "scores_per_prompt", 1, 3),
+            "scores_per_prompt[1]",
+        ),
+        (
+            "losses.json",
+            set_at("hps_ranking_hinge", 0, "expected", "corrected"),
+            "three_images_perfect_order/corrected",
+        ),
+        ("losses.json", set_at("pickscore", 1, "expected", "loss"), "with_ties/loss"),
+        (
+            "losses.json",
+            set_at("pickscore", 5, "grad", "text_features", 2, 1),
+            "weighted_inbatch/grad text_features[2][1]",
+        ),
+        ("losses.json", set_at("imagereward_pair", 0, "expected", "loss_mean"), "loss_mean"),
+        ("losses.json", set_at("videoalign", 1, "expected", "corrected"), "margin_mixed/corrected"),
+        ("losses.json", set_at("videoalign", 5, "grad", "reward_B", 1, 2), "btt_mixed/grad reward_B[1][2]"),
+        ("losses.json", set_at("videoalign", 4, "expected", "per_entry", 2, 1, 0), "reg_mixed/per_entry[2][1][0]"),
+        ("losses.json", set_at("gaussian_score_bt", 2, "grad", "negE_wrt_sigma_z"), "2/grad negE_wrt_sigma_z"),
+        ("losses.json", set_at("gaussian_score_bt", 3, "sigma_z"), "3/sigma_z"),
+        ("losses.json", set_at("hpsv3_hpsv2_option", 0, "expected", "corrected"), "double_softmax/corrected"),
+        ("losses.json", set_at("rao_kupper", 1, "expected", "nll_tie", 3), "1/nll_tie[3]"),
+        ("losses.json", set_at("davidson", 0, "expected", "grad_lose", 9), "0/grad_lose[9]"),
+        ("losses.json", set_at("plackett_luce", 3, "grad", "nll_efron", 2), "four_two_ties/grad nll_efron[2]"),
+        ("losses.json", set_at("plackett_luce", 1, "expected", "nll_topk", "2"), "five_no_ties/nll_topk/2"),
+        ("losses.json", set_at("thurstone", 0, "expected", "nll", 9), "0/nll[9]"),
+        ("losses.json", set_at("label_noise", 1, "expected", "robust_grad", 0), "1/robust_grad[0]"),
+        ("losses.json", set_at("bt_variants", 0, "expected", "scaled", 2), "0/scaled[2]"),
+        ("losses.json", set_at("listnet_top1", 1, "expected", "grad", 1), "1/grad[1]"),
         ("preprocess.json", set_at("cases", 1, "out", "hps_pad_antialias_false", "block_mean", 2, 5, 6), "[2][5][6]"),
         ("preprocess.json", set_at("edge_cases", 0, "corrected", "shape", 2, by=-1), "longest_side_already_224/shape"),
         ("preprocess.json", set_at("cases", 0, "uint8_sum", by=1), "smooth/uint8_sum"),
@@ -181,3 +215,75 @@ def test_numbers_that_nobody_knows_are_malformed(tool: Any, tmp_path: Path, caps
 
     assert tool.main([str(tampered(tmp_path, "metrics.json", add))]) == 1
     assert "a_new_metric is no number that is known here" in capsys.readouterr().out
+
+
+def test_losses_that_no_golden_file_holds(tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cases of the same schema with other sizes, values and labels; expected numbers by hand."""
+
+    def lost(d: float) -> float:
+        return math.log1p(math.exp(-d))
+
+    orders = [(0, 1, 2, 3), (0, 1, 3, 2), (1, 0, 2, 3), (1, 0, 3, 2)]
+    scores = [0.3, -1.2, 2.0, 0.4]
+    each = [
+        sum(math.log(sum(math.exp(scores[m]) for m in order[k:])) - scores[order[k]] for k in range(4))
+        for order in orders
+    ]
+    total = -math.log(sum(math.exp(-loss) for loss in each))
+    content = {
+        "rao_kupper": [
+            {
+                "theta": 2.5,
+                "inputs": {"delta": [0.4]},
+                "expected": {
+                    "nll_win": [lost(0.4 - math.log(2.5))],
+                    "nll_tie": [lost(0.4 - math.log(2.5)) + lost(-0.4 - math.log(2.5)) - math.log(2.5**2 - 1)],
+                },
+            }
+        ],
+        "plackett_luce": [
+            {
+                "name": "two_blocks",
+                "inputs": {"scores": scores, "ranks": [1, 1, 5, 5]},
+                "n_orders": 4,
+                "expected": {"nll_of_total_probability": total, "nll_mean_over_orders": sum(each) / 4},
+            }
+        ],
+        "videoalign": [
+            {
+                "loss_type": "margin",
+                "inputs": {
+                    "reward_A": [[1.0]],
+                    "reward_B": [[0.5]],
+                    "score_A": [[5.0]],
+                    "score_B": [[2.0]],
+                    "label": [[1]],
+                },
+                "expected": {"reference": 7.0, "corrected": lost(0.5 - 3.0), "n_valid": 1, "n_entries": 1},
+            },
+            {
+                "loss_type": "bt",
+                "inputs": {
+                    "reward_A": [[1.0, 2.0]],
+                    "reward_B": [[0.5, 0.0]],
+                    "score_A": [[0.0, 4.0]],
+                    "score_B": [[0.0, 4.0]],
+                    "label": [[22, 0]],
+                },
+                "expected": {"corrected": 0.0, "n_valid": 0, "mask": [[0, 0]]},
+                "grad": {"of": "reference", "reward_A": [[0.0, 0.0]]},
+            },
+        ],
+        "hps_ranking_hinge": [
+            {
+                "inputs": {"scores_per_prompt": [[1.0, 2.0], [0.0]], "ranks_per_prompt": [[1, 3], [1]], "margin": 0.5},
+                "expected": {"corrected": 2.5, "n_pairs_corrected": 1},
+            }
+        ],
+    }
+    (tmp_path / "unseen.json").write_text(json.dumps(content))
+    assert tool.main(["--strict", str(tmp_path)]) == 0, capsys.readouterr().out
+    content["videoalign"][0]["loss_type"] = "a_new_one"
+    (tmp_path / "unseen.json").write_text(json.dumps(content))
+    assert tool.main([str(tmp_path)]) == 1
+    assert "there is no loss_type 'a_new_one'" in capsys.readouterr().out
