@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import nn
 
-from rewardkit.commands.check_objective import judged_by
+from rewardkit.commands.check_objective import CAPTION_CONTRAST, judged_by
 from rewardkit.config.objective_options import LISTWISE, PAIRWISE, POINTWISE, ObjectiveOptions
 from rewardkit.config.term_options import CDPOOptions, HuberOptions, JudgingTermOptions, RobustOptions
 from rewardkit.data.index import Scale
@@ -25,8 +25,6 @@ from rewardkit.objectives.pointwise import RatingObjective
 from rewardkit.objectives.ties import Davidson, RaoKupper
 from rewardkit.objectives.uncertain import Gaussian, Thurstone
 from rewardkit.objectives.weighted import WeightedObjective
-
-CAPTION_CONTRAST = "caption_contrast"
 
 
 def uses_captions(objective: ObjectiveOptions) -> bool:

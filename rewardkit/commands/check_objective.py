@@ -15,6 +15,7 @@ from rewardkit.errors import ConfigError
 if TYPE_CHECKING:
     from rewardkit.data.mixture import Mixture
 
+CAPTION_CONTRAST = "caption_contrast"
 RATING_GAP = "rating_gap"
 
 
@@ -129,19 +130,35 @@ def _pairs_problems(objective: ObjectiveOptions) -> Iterator[str]:
             yield f"objective.{term}.of: rating_gap needs ratings, and {why}; {remedy}, or objective.{term}.of=constant"
 
 
-def check_labels(objective: ObjectiveOptions, data: Mixture) -> None:
+def check_labels(objective: ObjectiveOptions, data: Mixture, origins: Mapping[str, str]) -> list[str]:
     """Refuses an objective for which the training data have no labels.
 
     Args:
         objective: Checked by ``objective_problems``.
         data: The training data.
+        origins: Key to where its value was set.
+
+    Returns:
+        Notes: a recipe's caption_contrast adds nothing on data without captions, and need not keep anybody from
+        training the recipe on them. Who names the term on the command line asked for it.
 
     Raises:
         ConfigError: With every problem.
     """
     problems = [problem for term in objective.name for problem in _label_problems(objective, term, data)]
+    notes = []
+    if CAPTION_CONTRAST in objective.name and not data.has_captions():
+        others = ",".join(name for name in objective.name if name != CAPTION_CONTRAST)
+        told = (
+            "objective.name: caption_contrast needs captions of the images, and no group of the training data has them"
+        )
+        if origins.get("objective.name") == COMMAND_LINE or not others:
+            problems.append(f"{told}; leave it out")
+        else:
+            notes.append(f"{told}, so it adds nothing; objective.name={others} leaves it out")
     if problems:
         raise ConfigError(problems)
+    return notes
 
 
 def _label_problems(objective: ObjectiveOptions, term: str, data: Mixture) -> Iterator[str]:
@@ -152,11 +169,6 @@ def _label_problems(objective: ObjectiveOptions, term: str, data: Mixture) -> It
         yield (
             f"objective.name: {term} learns from rankings, and the training data have none on "
             f"{', '.join(dimensions)}: {_there(dimensions, data)}"
-        )
-    elif term == "caption_contrast" and not data.has_captions():
-        yield (
-            "objective.name: caption_contrast needs captions of the images, and no group of the training data has "
-            "them; leave it out"
         )
     elif term in PAIRWISE and not _with(dimensions, data, "comparisons"):
         yield (

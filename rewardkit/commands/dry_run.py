@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -26,14 +27,20 @@ _ADAM_STATES = 2
 _BYTES = 4
 
 
-def dry_run(options: FitOptions) -> int:
-    """Builds model and data, runs one forward and backward pass, and prints what it found."""
+def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
+    """Builds model and data, runs one forward and backward pass, and prints what it found.
+
+    Args:
+        options: Of ``fit``.
+        origins: Key to where its value was set.
+    """
     console = Console()
     ranks = count_devices(options.trainer.devices) * options.trainer.nodes
     model = build_model(options)
     data = build_data(options, model, ranks=ranks, errors_path=None, console=console)
     assert data.train_data is not None
-    check_labels(options.objective, data.train_data)
+    for note in check_labels(options.objective, data.train_data, origins):
+        print(f"note: {note}", file=sys.stderr)
     module = build_module(options, model, data.train_data.scales)
     console.print(parameter_table(model, module.objective, layer_decay=options.optim.layer_decay))
     batch = next(iter(data.train_dataloader()))

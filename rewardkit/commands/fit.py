@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def run(arguments: list[str]) -> int:
     if options.dry_run:
         from rewardkit.commands.dry_run import dry_run
 
-        return dry_run(options)
+        return dry_run(options, composed.origins)
     from rewardkit.engine.run_directory import open_run
 
     opened = open_run(
@@ -108,7 +109,9 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         features=build_features(options, model, console),
     )
     assert data.train_data is not None
-    check_labels(options.objective, data.train_data)
+    for note in check_labels(options.objective, data.train_data, composed.origins):
+        if rank == 0:
+            print(f"note: {note}", file=sys.stderr)
     if opened.checkpoint is None:
         write_run_files(
             layout,

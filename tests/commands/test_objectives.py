@@ -266,19 +266,27 @@ def only(folder: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("term", [*LISTWISE, *POINTWISE, "caption_contrast"])
 def test_terms_without_labels_are_refused(
-    term: str, tiny_fit: list[str], make_unrated: Path, capsys: pytest.CaptureFixture[str]
+    term: str, tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = replaced(tiny_fit, *only(make_unrated), "model.dimensions=aesthetic", "data.dimension_map={overall: null}")
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic", "data.dimension_map={overall: null}")
     assert run(["fit", *given, f"objective.name={term}"]) == EXIT_USAGE
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith(f"error: objective.name: {term} ")
     assert ("captions" in told) if term == "caption_contrast" else ("there are comparisons on aesthetic" in told), told
 
 
-def test_a_dimension_without_ratings_is_named(
-    tiny_fit: list[str], make_unrated: Path, capsys: pytest.CaptureFixture[str]
+def test_a_recipe_with_captions_trains_on_data_without(
+    tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = replaced(tiny_fit, *only(make_unrated), "model.dimensions=overall,aesthetic")
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic", "data.dimension_map={overall: null}")
+    assert run(["fit", *given, "dry_run=true"]) == 0
+    assert "note: objective.name: caption_contrast needs captions" in capsys.readouterr().err
+
+
+def test_a_dimension_without_ratings_is_named(
+    tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=overall,aesthetic")
     assert run(["fit", *given, "objective.name=huber"]) == EXIT_USAGE
     told = capsys.readouterr().err
     assert "huber learns from ratings, and the training data have none on aesthetic: there are comparisons" in told
@@ -289,7 +297,7 @@ def test_a_dimension_without_ratings_is_named(
 
 
 @pytest.fixture
-def make_unrated(tmp_path: Path) -> Path:
+def unrated(tmp_path: Path) -> Path:
     """Shards with comparisons on aesthetic, a rating in halves of single candidates on overall, and no captions."""
     from rewardkit.data.demo.dataset import demo_groups
 
