@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_run import DEMO_DIMENSIONS, TINY_TOWER
+from tiny_run import DEMO_DIMENSIONS, TINY_BLIP, TINY_TOWER
 
 import rewardkit  # noqa: F401  (before anything imports torchvision; see rewardkit/_torchvision.py)
 
@@ -24,6 +24,14 @@ def tiny_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP of two narrow layers a tower, as an open_clip JSON file."""
     path = tmp_path_factory.mktemp("tower") / "tiny.json"
     path.write_text(json.dumps(TINY_TOWER), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BLIP of two narrow layers a tower, as a JSON file."""
+    path = tmp_path_factory.mktemp("tower") / "tiny_blip.json"
+    path.write_text(json.dumps(TINY_BLIP), encoding="utf-8")
     return path
 
 

@@ -9,4 +9,25 @@ TINY_TOWER = {
 }
 """An open_clip configuration of two narrow layers a tower: 0.8 M parameters, nearly all token embeddings."""
 
+TINY_BLIP = {
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    },
+    "text_config": {
+        "vocab_size": 49408,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 40,
+    },
+    "tokenizer": "open_clip",
+}
+"""A BLIP likewise."""
+
 DEMO_DIMENSIONS = ("overall", "prompt_following", "aesthetic", "fidelity", "harmlessness")

@@ -11,8 +11,6 @@ from rewardkit.config.schema import FitOptions
 
 _ONLY_CLIP = {
     "head": "a BLIP's head is model.blip.head",
-    "overall": "its dimensions are all learned alike",
-    "overall_gradient": "its dimensions are all learned alike",
     "gate_width": "it has no gate",
     "uncertainty": "it has no standard deviation of a score",
     "max_logit_scale": "a BLIP has no logit scale",
@@ -37,6 +35,10 @@ def kind_problems(options: FitOptions) -> list[str]:
         return problems
     changed = _changed(model, ModelOptions())
     problems += [f"model.{name}: model.kind is blip, and {why}" for name, why in _ONLY_CLIP.items() if name in changed]
+    if model.overall == "gate":
+        problems.append(
+            "model.overall: a gate reads the prompt alone, which a BLIP never does; take mean or combination"
+        )
     if model.output == "normalised" and not _changed_normalisation(model.blip):
         problems.append(
             "model.output: normalised needs model.blip.reward_mean and model.blip.reward_std; with 0 and 1 it is the "

@@ -19,7 +19,7 @@ from rewardkit.models.blip_architecture import (
     read_blip_architecture,
 )
 from rewardkit.models.blip_checkpoint import load_blip
-from rewardkit.models.blip_head import MLP_DROPOUT, BlipHead, Init, Kind
+from rewardkit.models.blip_head import MLP_DROPOUT, BlipHead, BlipOverallHead, Init, Kind, make_blip_head
 from rewardkit.models.blip_tokenizers import WordPieceTokenizer, read_blip_tokenizer, used_tokens
 from rewardkit.models.freezing import freeze
 from rewardkit.models.reward import RewardOutput
@@ -60,7 +60,7 @@ class BLIPReward(nn.Module):
     def __init__(
         self,
         towers: BlipTowers,
-        head: BlipHead,
+        head: BlipHead | BlipOverallHead,
         *,
         architecture: BlipArchitecture,
         dimensions: Sequence[str],
@@ -188,6 +188,8 @@ def build_blip_reward(
     head: Kind = "mlp",
     head_init: Init = "scaled",
     head_dropout: Sequence[float] = MLP_DROPOUT,
+    overall: str = "learned",
+    overall_gradient: str = "all",
     drop_path: float = 0.0,
     transform: ImageTransform | None = None,
     output: BlipOutput = "logit",
@@ -209,6 +211,8 @@ def build_blip_reward(
         head: See ``BlipHead``.
         head_init: See ``BlipHead``.
         head_dropout: See ``BlipHead``.
+        overall: See ``make_blip_head``.
+        overall_gradient: See there.
         drop_path: See ``BlipTowers``.
         transform: Default: ImageReward's (shortest side to the tower's size, bicubic, middle; CLIP's mean and std).
         output: What ``score`` returns.
@@ -231,7 +235,15 @@ def build_blip_reward(
     towers = build_blip_towers(architecture, drop_path=drop_path)
     model = BLIPReward(
         towers,
-        BlipHead(head, towers.width, len(dimensions), init=head_init, dropout=head_dropout),
+        make_blip_head(
+            head,
+            towers.width,
+            dimensions,
+            init=head_init,
+            dropout=head_dropout,
+            overall=overall,
+            overall_gradient=overall_gradient,
+        ),
         architecture=architecture,
         dimensions=dimensions,
         transform=transform or ImageTransform(size=architecture.image_size, resize="crop"),

@@ -12,8 +12,9 @@ from typing import Any
 from rewardkit.data.images import ImageTransform
 from rewardkit.models.blip import BLIPReward
 from rewardkit.models.blip_architecture import OPEN_CLIP, build_blip_towers, read_blip_architecture
-from rewardkit.models.blip_head import BlipHead
+from rewardkit.models.blip_head import make_blip_head, own_head
 from rewardkit.models.blip_tokenizers import read_blip_tokenizer
+from rewardkit.models.overall import describe_overall
 
 
 def describe_blip(model: BLIPReward, folder: Path, *, tokenizer: str) -> dict[str, Any]:
@@ -33,7 +34,8 @@ def describe_blip(model: BLIPReward, folder: Path, *, tokenizer: str) -> dict[st
                 "config": {"vision_config": dict(architecture.vision), "text_config": dict(architecture.text)},
             },
             "head": model.head.kind,
-            "head_dropout": list(model.head.dropout),
+            "head_dropout": list(own_head(model.head).dropout),
+            "overall": describe_overall(model.head, model.dimensions),
             "normalisation": {"mean": list(model.mean), "std": list(model.std)},
         },
         "dimensions": list(model.dimensions),
@@ -62,7 +64,15 @@ def blip_of_record(record: dict[str, Any], folder: Path) -> BLIPReward:
     source = text["tokenizer"] if text["tokenizer"] == OPEN_CLIP else str(folder / text["tokenizer"])
     architecture = read_blip_architecture({**config, "tokenizer": source}, name=name)
     towers = build_blip_towers(architecture)
-    head = BlipHead(described["head"], towers.width, len(record["dimensions"]), dropout=described["head_dropout"])
+    overall = described["overall"] or {"kind": "learned", "gradient": "all"}
+    head = make_blip_head(
+        described["head"],
+        towers.width,
+        record["dimensions"],
+        dropout=described["head_dropout"],
+        overall=overall["kind"],
+        overall_gradient=overall["gradient"],
+    )
     return BLIPReward(
         towers,
         head,

@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from rewardkit.config.overall import OVERALL, overall_problems
 from rewardkit.errors import UserError
+from rewardkit.models.overall import DerivedOverallHead, make_weights
 
 Kind = Literal["mlp", "linear"]
 Init = Literal["scaled", "published"]
@@ -85,3 +87,62 @@ class BlipHead(nn.Module):
         with torch.autocast(device_type=states.device.type, enabled=False):
             scores: Tensor = self.layers(states.float())
         return scores
+
+
+class BlipOverallHead(DerivedOverallHead):
+    """A head of the other dimensions, and ``overall`` as their weighed sum (``rewardkit.models.overall``)."""
+
+    def forward(self, states: Tensor) -> Tensor:  # type: ignore[override]
+        """States ``[N, E]`` to scores float32 ``[N, D]``, autocast or not."""
+        others: Tensor = self.others(states)  # [N, D - 1]
+        weighed = others.detach() if self.gradient == "weights" else others
+        # The weights of a BLIP are the same for every prompt; the states only say how many rows there are.
+        overall = (self.weights(states.float()) * weighed).sum(dim=-1, keepdim=True)  # [N, 1]
+        return torch.cat([others[:, : self.place], overall, others[:, self.place :]], dim=1)
+
+
+def make_blip_head(
+    kind: Kind,
+    width: int,
+    dimensions: Sequence[str],
+    *,
+    init: Init = "scaled",
+    dropout: Sequence[float] = MLP_DROPOUT,
+    overall: str = "learned",
+    overall_gradient: str = "all",
+) -> BlipHead | BlipOverallHead:
+    """The head of some dimensions.
+
+    Args:
+        kind: See ``BlipHead``.
+        width: E, the text tower's width.
+        dimensions: Names, in the order of the scores.
+        init: See ``BlipHead``.
+        dropout: See ``BlipHead``.
+        overall: ``learned`` (a dimension like the others), ``mean`` or ``combination`` of the others.
+        overall_gradient: ``all``, or ``weights``: what labels of such an overall teach.
+
+    Raises:
+        UserError: An unknown name, or an ``overall`` that cannot be.
+    """
+    if overall == "gate":
+        raise UserError(
+            "model.overall: a gate reads the prompt alone, which a BLIP never does; take mean or combination"
+        )
+    problems = overall_problems(overall, dimensions, overall_gradient)
+    if problems:
+        raise UserError("; ".join(problems))
+    if overall == "learned":
+        return BlipHead(kind, width, len(dimensions), init=init, dropout=dropout)
+    others = len(dimensions) - 1
+    return BlipOverallHead(
+        BlipHead(kind, width, others, init=init, dropout=dropout),
+        make_weights(overall, others, width, gate_width=1),
+        place=list(dimensions).index(OVERALL),
+        gradient=overall_gradient,
+    )
+
+
+def own_head(head: BlipHead | BlipOverallHead) -> BlipHead:
+    """The head of the dimensions that have one of their own."""
+    return head if isinstance(head, BlipHead) else head.others  # type: ignore[return-value]
