@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from rewardkit.callbacks.deciding import deciding_accuracy, deciding_dimension
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy, Validation
 
 from rewardkit.metrics.calibration import score_statistics
@@ -32,7 +33,7 @@ class BestBundle(Callback):
     ) -> None:
         self.accuracy = accuracy
         self.folder = folder
-        self.dimension = dimension or ("overall" if "overall" in accuracy.dimensions else None)
+        self.dimension = deciding_dimension(dimension, accuracy.dimensions)
         self.recipe = dict(recipe)
         self.best_value: float | None = None
         self.best_step = -1
@@ -42,7 +43,7 @@ class BestBundle(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Compares, and exports where better."""
         validations = self.accuracy.latest
-        value = _measure(validations, self.dimension)
+        value = deciding_accuracy(validations, self.dimension)
         self.validations += 1
         self.improved = value is not None and (self.best_value is None or value >= self.best_value)
         if self.improved:
@@ -63,26 +64,21 @@ class BestBundle(Callback):
 
     def _export(self, module: Any, validations: list[Validation]) -> None:
         model = module.model
-        calibration = score_statistics(in_users_scale(validations[0], model.output, float(model.scale())))
+        calibration = score_statistics(in_users_scale(validations[0], model.of_logits()))
         about = {"step": self.best_step, "selected": f"best of {self.validations} validations on this set so far"}
         evaluation = [{"set": v.set, **about, **row} for v in validations for row in v.rows]
         save_bundle(self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe)
 
 
-def in_users_scale(validation: Validation, output: str, scale: float) -> Any:
-    """The predictions with scores as the bundle gives them (tables hold logits: scale times cosine)."""
-    factor = {"logit": 1.0, "cosine": 1.0 / scale, "cosine100": 100.0 / scale}[output]
+def in_users_scale(validation: Validation, of_logits: Mapping[str, tuple[float, float]]) -> Any:
+    """The predictions with scores as the bundle gives them; tables hold logits.
+
+    Args:
+        validation: Its predictions.
+        of_logits: Dimension to factor and shift, as the model says.
+    """
     predictions = validation.predictions
-    scores = predictions.scores.assign(score=predictions.scores["score"] * factor)
-    return type(predictions)(scores, predictions.labels)
-
-
-def _measure(validations: list[Validation], dimension: str | None) -> float | None:
-    """Accuracy of the deciding dimension (or the mean of all), averaged over the sets; None where there is none."""
-    values = [
-        row["value"]
-        for validation in validations
-        for row in validation.rows
-        if row["value"] is not None and dimension in (None, row["dimension"])
-    ]
-    return sum(values) / len(values) if values else None
+    logits, dimension = predictions.scores["score"], predictions.scores["dimension"]
+    factor = dimension.map({name: pair[0] for name, pair in of_logits.items()}).astype(float)
+    shift = dimension.map({name: pair[1] for name, pair in of_logits.items()}).astype(float)
+    return type(predictions)(predictions.scores.assign(score=logits * factor + shift), predictions.labels)
