@@ -32,6 +32,10 @@ def run(arguments: list[str]) -> int:
     quieten(None)
     loaded = open_model(options.model, device="cpu")
     out.parent.mkdir(parents=True, exist_ok=True)
+    if options.to == "bundle" and options.dimensions:
+        raise UserError(
+            "dimensions= chooses what is written to=open_clip or to=transformers; a bundle holds all of them"
+        )
     if options.to == "bundle":
         source = Path(str(options.model))
         folder = source if (source / RECORD).is_file() else source / "bundle"
@@ -57,6 +61,6 @@ def run(arguments: list[str]) -> int:
         "open_clip": (export_open_clip, 'open_clip.create_model("local-dir:{}")'),
         "transformers": (export_transformers, 'transformers.CLIPModel.from_pretrained("{}")'),
     }[options.to]
-    for dimension, folder in export(out, loaded.model).items():
+    for dimension, folder in export(out, loaded.model, dimensions=options.dimensions).items():
         print(f"{dimension}: wrote {folder}; load it with {usage.format(folder)}")
     return EXIT_DONE

@@ -82,6 +82,8 @@ class ExportOptions:
     """Folder to write; must not exist."""
     to: str = option("bundle", choices=("bundle", "open_clip", "transformers"))
     """bundle: for rewardkit.load. open_clip: for open_clip.create_model. transformers: for CLIPModel."""
+    dimensions: list[str] = option([])
+    """With to=open_clip or transformers: only these, a folder for each. Default: all of the model's."""
 
 
 @dataclass

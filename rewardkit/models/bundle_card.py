@@ -37,6 +37,7 @@ def card_text(record: Mapping[str, Any], name: str) -> str:
         f"- A score is {_OUTPUTS[record['output']]}. Higher is better; compare scores under one prompt only.",
         f"- Towers: {record['model']['architecture']['name']}; head: {record['model']['head']}; "
         f"{weights['parameters']:,} parameters in {weights['tensors']} tensors.",
+        *_dimension_lines(record["model"]),
         f"- Images: {transform['resize']} to {transform['size']} px, {transform['interpolation']}, "
         f"antialias {'on' if transform['antialias'] else 'off'}, mean {_numbers(transform['mean'])}, "
         f"std {_numbers(transform['std'])}.",
@@ -50,6 +51,23 @@ def card_text(record: Mapping[str, Any], name: str) -> str:
     if record["recipe"]:
         lines += ["", "## Recipe", "", *_tree(record["recipe"])]
     return "\n".join(lines) + "\n"
+
+
+def _dimension_lines(model: Mapping[str, Any]) -> list[str]:
+    """How ``overall`` follows from the other dimensions, and that there is an uncertainty; nothing where neither is."""
+    lines = []
+    overall = model.get("overall")
+    if overall and "weights" in overall:
+        weights = ", ".join(f"{name} {weight:.4f}" for name, weight in overall["weights"].items())
+        lines.append(f"- overall is the {overall['kind']} of the other dimensions, with the weights {weights}.")
+    elif overall:
+        lines.append(
+            "- overall is a sum of the other dimensions; a gate reads the weights off the prompt "
+            "(`reward.overall_weights(prompts)`)."
+        )
+    if model.get("uncertainty"):
+        lines.append("- Each score has a standard deviation: `reward.score_with_sigma(images, prompts)`.")
+    return lines
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

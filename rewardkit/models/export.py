@@ -2,7 +2,8 @@
 
 Neither knows rewardkit's heads, so each exported model speaks for one dimension: a projection head's linear maps are
 multiplied into the towers' own last projections, which changes no score. A reward with many dimensions becomes one
-folder for each.
+folder for each. What two towers and a cosine cannot say is refused and named, never left out in silence: text queries,
+an ``overall`` that is a sum of other dimensions' cosines, a standard deviation.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,33 @@ from open_clip.timm_model import TimmModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rewardkit.config.overall import OVERALL
 from rewardkit.errors import UserError
 from rewardkit.models.clip import CLIPReward
-from rewardkit.models.heads import ProjectionHead
+from rewardkit.models.heads import ProjectionHead, TextQueryHead
+from rewardkit.models.overall import DerivedOverallHead
 from rewardkit.models.transformers_clip import processor_config, to_transformers, transformers_tokenizer
 
 _RESIZE = {"pad": "longest", "crop": "shortest", "squash": "squash"}
 """Our names of the ways to resize, and open_clip's."""
 
 
-def export_open_clip(folder: str | Path, model: CLIPReward) -> dict[str, Path]:
+def export_open_clip(folder: str | Path, model: CLIPReward, *, dimensions: Sequence[str] = ()) -> dict[str, Path]:
     """Writes what ``open_clip.create_model("local-dir:FOLDER")`` loads, with its tokenizer and transform.
 
     The score of the published HPS v2 is then the cosine of ``encode_image`` and ``encode_text``. open_clip resizes with
     an antialiasing filter always.
 
     Args:
-        folder: The folder to write; with many dimensions, one folder inside it for each.
+        folder: The folder to write; for a reward of many dimensions, one folder inside it for each.
         model: The reward.
+        dimensions: Those to export; empty for all.
 
     Returns:
         Dimension to folder.
 
     Raises:
-        UserError: The towers have no projection that the head could be multiplied into.
+        UserError: The towers have no projection that the head could be multiplied into, or ``check_exportable``.
     """
 
     def write(target: Path, final: Path, towers: nn.Module) -> None:
@@ -68,21 +72,22 @@ def export_open_clip(folder: str | Path, model: CLIPReward) -> dict[str, Path]:
         _write_json(target / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
         save_file(open_clip_state_dict(towers), target / "open_clip_model.safetensors", metadata={"format": "pt"})
 
-    return _each_dimension(Path(folder), model, write)
+    return _each_dimension(Path(folder), model, dimensions, write)
 
 
-def export_transformers(folder: str | Path, model: CLIPReward) -> dict[str, Path]:
+def export_transformers(folder: str | Path, model: CLIPReward, *, dimensions: Sequence[str] = ()) -> dict[str, Path]:
     """Writes what ``transformers.CLIPModel.from_pretrained(FOLDER)`` loads, with tokenizer and image processor.
 
     Args:
-        folder: The folder to write; with many dimensions, one folder inside it for each.
+        folder: The folder to write; for a reward of many dimensions, one folder inside it for each.
         model: The reward.
+        dimensions: Those to export; empty for all.
 
     Returns:
         Dimension to folder.
 
     Raises:
-        UserError: transformers' CLIP cannot express the towers; the message says why.
+        UserError: transformers' CLIP cannot express the towers; the message says why. Or ``check_exportable``.
     """
 
     def write(target: Path, final: Path, towers: nn.Module) -> None:
@@ -93,7 +98,7 @@ def export_transformers(folder: str | Path, model: CLIPReward) -> dict[str, Path
         transformers_tokenizer(model).save_pretrained(target)
         _write_json(target / "preprocessor_config.json", processor_config(model.transform))
 
-    return _each_dimension(Path(folder), model, write)
+    return _each_dimension(Path(folder), model, dimensions, write)
 
 
 def open_clip_state_dict(towers: nn.Module) -> dict[str, Tensor]:
@@ -114,15 +119,49 @@ def towers_of_dimension(model: CLIPReward, dimension: str) -> nn.Module:
     Raises:
         UserError: The towers have no projection that the head could be multiplied into.
     """
-    if not isinstance(model.head, ProjectionHead):
-        assert not list(model.head.parameters()), f"no rule folds the head {model.head.kind} into the towers"
+    head, names = model.head, list(model.dimensions)
+    if isinstance(head, DerivedOverallHead):
+        head, names = head.others, [name for name in names if name != OVERALL]
+    if not isinstance(head, ProjectionHead):
+        assert not list(head.parameters()), f"no rule folds the head {head.kind} into the towers"
         return model.clip
     towers = copy.deepcopy(model.clip)
-    index = model.dimensions.index(dimension)
+    index = names.index(dimension)
     with torch.no_grad():
-        _fold(towers.visual, model.head.image[index], "image")  # type: ignore[arg-type]
-        _fold(getattr(towers, "text", towers), model.head.text[index], "text")  # type: ignore[arg-type]
+        _fold(towers.visual, head.image[index], "image")  # type: ignore[arg-type]
+        _fold(getattr(towers, "text", towers), head.text[index], "text")  # type: ignore[arg-type]
     return towers
+
+
+def check_exportable(model: CLIPReward, dimensions: Sequence[str]) -> None:
+    """Refuses what two towers and a cosine cannot say.
+
+    Args:
+        model: The reward.
+        dimensions: Those to export.
+
+    Raises:
+        UserError: Names a dimension that the model lacks, or everything that the export would lose.
+    """
+    unknown = [name for name in dimensions if name not in model.dimensions]
+    if unknown:
+        raise UserError(f"there is no dimension {unknown[0]!r}; the model has {', '.join(model.dimensions)}")
+    lost = []
+    if model.head.kind == TextQueryHead.kind:
+        lost.append("the text queries, learned vectors that are added to the prompt's embedding at unit length")
+    if isinstance(model.head, DerivedOverallHead) and OVERALL in dimensions:
+        others = [name for name in model.dimensions if name != OVERALL]
+        lost.append(
+            f"the {model.head.weights.kind} that makes {OVERALL!r}, a sum of the cosines of {', '.join(others)} "
+            f"(dimensions={','.join(others)} exports those alone)"
+        )
+    if model.uncertainty is not None:
+        lost.append("the uncertainty, a standard deviation of each score")
+    if lost:
+        raise UserError(
+            f"two towers and a cosine have no place for {'; nor for '.join(lost)}. Export to=bundle to keep all of the "
+            "model"
+        )
 
 
 def _fold(tower: Any, linear: Tensor, name: str) -> None:
@@ -149,13 +188,17 @@ def _fold(tower: Any, linear: Tensor, name: str) -> None:
         )
 
 
-def _each_dimension(folder: Path, model: CLIPReward, write: Callable[[Path, Path, nn.Module], None]) -> dict[str, Path]:
+def _each_dimension(
+    folder: Path, model: CLIPReward, dimensions: Sequence[str], write: Callable[[Path, Path, nn.Module], None]
+) -> dict[str, Path]:
     """Writes one folder for each dimension; the whole appears complete or not at all."""
+    wanted = list(dict.fromkeys(dimensions or model.dimensions))
+    check_exportable(model, wanted)
     single = len(model.dimensions) == 1
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         new = Path(scratch) / "new"
-        places = {dimension: Path() if single else Path(dimension) for dimension in model.dimensions}
+        places = {dimension: Path() if single else Path(dimension) for dimension in wanted}
         for dimension, place in places.items():
             (new / place).mkdir(parents=True)
             write(new / place, folder / place, towers_of_dimension(model, dimension))

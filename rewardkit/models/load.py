@@ -5,7 +5,6 @@ Nothing is fetched, nothing is unpickled, and every tensor has to fit; the weigh
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import warnings
@@ -15,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from rewardkit.config.overall import OVERALL
-from rewardkit.data.images import ImageTransform, decode_image, normalise, resize_uint8, transform_tensor
-from rewardkit.errors import BadSample, CheckpointError, DataError, UserError
+from rewardkit.data.images import ImageTransform
+from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.architecture import build_towers, read_architecture
 from rewardkit.models.blip_bundle import blip_of_record
 from rewardkit.models.bundle import FORMAT, FORMAT_VERSION, RECORD, parts_of, sha256_of, versions
@@ -31,11 +29,9 @@ from rewardkit.models.clip import CLIPReward
 from rewardkit.models.heads import make_head
 from rewardkit.models.kinds import Reward
 from rewardkit.models.overall import DerivedOverallHead
+from rewardkit.models.pictures import Picture, as_list, normalised_pixels
 from rewardkit.models.tokenizers import read_tokenizer
 from rewardkit.models.uncertainty import UncertaintyHead
-
-Picture = Image.Image | str | os.PathLike[str] | bytes | Tensor
-"""One image: a PIL image, a path, an image file's bytes, or a tensor ``[3, H, W]``, uint8 or float in [0, 1]."""
 
 _PROMPTS_AT_ONCE = 256
 
@@ -181,12 +177,14 @@ class LoadedReward:
         Raises:
             UserError: This model's ``overall`` is a dimension like the others, or it has none.
         """
-        if not isinstance(self.model, CLIPReward) or not isinstance(self.model.head, DerivedOverallHead):
+        if not isinstance(self.model.head, DerivedOverallHead):
             raise UserError("this model has no overall that follows from its other dimensions (model.overall)")
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
         with torch.no_grad():
-            weights = self.model.head.weights(
-                self._prepare_prompts([prompts] if isinstance(prompts, str) else list(prompts))
-            )
+            # A BLIP never reads the prompt alone; its weights are the same for each.
+            of_clip = isinstance(self.model, CLIPReward)
+            features = self._prepare_prompts(texts) if of_clip else torch.ones(len(texts), 1, device=self.model.device)
+            weights = self.model.head.weights(features)
         others = [dimension for dimension in self.dimensions if dimension != OVERALL]
         return dict(zip(others, weights.unbind(dim=1), strict=True))
 
@@ -201,7 +199,7 @@ class LoadedReward:
         """What ``score_pixels`` gives of each image under its prompt: one tensor, or several."""
         if output is not None and output not in self.model.outputs:
             raise UserError(f"output={output!r} is not one of {', '.join(self.model.outputs)}")
-        listed = _as_list(images)
+        listed = as_list(images)
         texts = [prompts] * len(listed) if isinstance(prompts, str) else list(prompts)
         if len(texts) != len(listed):
             raise UserError(f"{len(listed)} images but {len(texts)} prompts; give one prompt, or one for each image")
@@ -215,7 +213,7 @@ class LoadedReward:
             parts: list[tuple[Tensor, ...]] = []
             for start in range(0, len(listed), batch_size):
                 rows = slice(start, start + batch_size)
-                pixels = self._pixels(listed[rows], start)  # [n, 3, S, S]
+                pixels = normalised_pixels(listed[rows], self.model.transform, self.model.device, start=start)
                 part = score_pixels(pixels, prepared, group[rows], output)
                 parts.append((part,) if isinstance(part, Tensor) else part)
             return tuple(torch.cat(column) for column in zip(*parts, strict=True))
@@ -224,63 +222,6 @@ class LoadedReward:
         parts = [prompts[start : start + _PROMPTS_AT_ONCE] for start in range(0, len(prompts), _PROMPTS_AT_ONCE)]
         with torch.no_grad():
             return torch.cat([self.model.prepare_prompts(part) for part in parts])
-
-    def _pixels(self, images: Tensor | Sequence[Picture], start: int) -> Tensor:
-        """Normalised pixels float ``[n, 3, S, S]`` on the model's device."""
-        transform = self.model.transform
-        device = self.model.device
-        if isinstance(images, Tensor):
-            return transform_tensor(images.to(device), transform)
-        rows = []
-        for place, image in enumerate(images, start):
-            if isinstance(image, Tensor):
-                rows.append(transform_tensor(image.unsqueeze(0).to(device), transform)[0])
-            else:
-                pixels = resize_uint8(_decode(image, place, transform), transform).to(device)
-                rows.append(normalise(pixels.unsqueeze(0), transform.mean, transform.std)[0])
-        return torch.stack(rows)
-
-
-def _as_list(images: Tensor | Picture | Sequence[Picture]) -> Tensor | Sequence[Picture]:
-    """One image becomes a list of one; a batch tensor stays a tensor."""
-    if isinstance(images, Tensor):
-        if images.ndim not in (3, 4):
-            raise UserError(f"a tensor of images is [N, 3, H, W] or [3, H, W], not {list(images.shape)}")
-        return images if images.ndim == 4 else images.unsqueeze(0)
-    if isinstance(images, str | bytes | os.PathLike | Image.Image):
-        return [images]
-    return images
-
-
-def _decode(image: Image.Image | str | os.PathLike[str] | bytes, place: int, transform: ImageTransform) -> Tensor:
-    """uint8 ``[3, H, W]`` of a picture that is not a tensor, by the one rule that training reads images with."""
-    name = f"image {place}" if isinstance(image, bytes | Image.Image) else f"image {place} ({os.fspath(image)})"
-    if isinstance(image, Image.Image):
-        image = _as_file(image, name)
-    elif not isinstance(image, bytes):
-        try:
-            image = Path(image).read_bytes()
-        except OSError as error:
-            raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
-    try:
-        return decode_image(image, decode=transform.decode, size=transform.size)
-    except BadSample as error:
-        raise DataError(f"{name}: {error.reason}") from None
-
-
-def _as_file(image: Image.Image, name: str) -> bytes:
-    """A PIL image as a file's bytes, so that orientation, transparency and depth are treated as a file's are."""
-    buffer = io.BytesIO()
-    if image.mode in ("HSV", "LAB", "YCbCr"):
-        image = image.convert("RGB")
-    try:
-        if image.mode == "CMYK":
-            image.save(buffer, format="TIFF", exif=image.getexif())
-        else:
-            image.save(buffer, format="PNG", exif=image.getexif(), compress_level=0)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{name}: the image cannot be decoded: {error}") from None
-    return buffer.getvalue()
 
 
 def _build(record: dict[str, Any], folder: Path) -> Reward:
