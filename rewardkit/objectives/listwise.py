@@ -184,11 +184,9 @@ class RankingObjective(nn.Module):
         scores = full_precision(output.scores)
         dimension = labels.ranking_dimension
         if labels.ranking_candidate.shape[-1]:
-            ranks = labels.ranking_rank.to(scores.dtype)
-            there = labels.ranking_candidate >= 0
+            # A padded place reads the first candidate's score; its rank of -1 tells the rule to leave it out.
             picked = scores[labels.ranking_candidate.clamp(min=0), dimension.unsqueeze(-1)]  # [R, K]
-            # A padded place reads the first candidate's score, so its gradient has to end here, not only in the rule.
-            losses = self.rule(torch.where(there, picked, torch.zeros_like(picked)), torch.where(there, ranks, -1.0))
+            losses = self.rule(picked, labels.ranking_rank.to(scores.dtype))
         else:
             losses = scores[:0, 0]
             dimension = dimension[:0]
