@@ -8,7 +8,7 @@ import pytest
 from tiny_run import DEMO_DIMENSIONS
 
 from rewardkit import cli
-from rewardkit.config.recipes import read_recipe, shipped_recipes
+from rewardkit.config.recipes import compose_fit, read_recipe, shipped_recipes
 
 CASES = [(name, scale) for name, path in shipped_recipes().items() for scale in read_recipe(path).scales or (None,)]
 TINY = ["trainer.max_steps=1", "trainer.validate_every=1", "optim.warmup_steps=0", "evaluation.bootstrap=100"]
@@ -21,13 +21,15 @@ def test_there_are_recipes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_one_step(
-    name: str, scale: str | None, tiny_tower: Path, demo_folders: tuple[Path, Path], tmp_path: Path
+    name: str, scale: str | None, tiny_tower: Path, tiny_blip: Path, demo_folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     arguments = [f"recipe={name}", *([f"scale={scale}"] if scale else []), f"run.dir={tmp_path}", "run.name=one", *TINY]
     arguments += [f"data.train={demo_folders[0]}", f"data.val={demo_folders[1]}", "data.workers=0"]
     arguments += ["data.batch_groups=4", "data.micro_groups=2"]
     if scale == "paper":  # large towers and weights that cannot be had here; the rest of the recipe as it is
-        arguments += [f"model.architecture={tiny_tower}", "model.pretrained=null", "transform.size=null"]
+        kind = compose_fit({"recipe": name, "scale": scale}).options.model.kind
+        tower = tiny_blip if kind == "blip" else tiny_tower
+        arguments += [f"model.architecture={tower}", "model.pretrained=null", "transform.size=null"]
         arguments += ["model.unlocked_image_groups=2", "model.unlocked_text_layers=1", "trainer.precision=bf16"]
         arguments += [f"model.dimensions={','.join(DEMO_DIMENSIONS)}"]
     assert cli.run(["fit", *arguments]) == 0

@@ -24,7 +24,7 @@ TINY_BLIP = {
         "intermediate_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "max_position_embeddings": 40,
+        "max_position_embeddings": 80,
     },
     "tokenizer": "open_clip",
 }
