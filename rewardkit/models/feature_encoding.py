@@ -227,7 +227,8 @@ class FeatureEncoder:
             text = model.encode_tokens(read.tokens.to(self._device))
         made = []
         for features, empty in ((image, read.missing), (text, read.unread)):
-            array = features.float().cpu().numpy().astype(self._dtype)
+            with np.errstate(over="ignore"):  # told below
+                array = features.float().cpu().numpy().astype(self._dtype)
             array[empty] = 0
             made.append(array)
         if not all(np.isfinite(array).all() for array in made):
