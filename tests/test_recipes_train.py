@@ -27,10 +27,12 @@ def test_one_step(
     arguments += [f"data.train={demo_folders[0]}", f"data.val={demo_folders[1]}", "data.workers=0"]
     arguments += ["data.batch_groups=4", "data.micro_groups=2"]
     if scale == "paper":  # large towers and weights that cannot be had here; the rest of the recipe as it is
-        kind = compose_fit({"recipe": name, "scale": scale}).options.model.kind
-        tower = tiny_blip if kind == "blip" else tiny_tower
+        options = compose_fit({"recipe": name, "scale": scale}).options
+        tower = tiny_blip if options.model.kind == "blip" else tiny_tower
         arguments += [f"model.architecture={tower}", "model.pretrained=null", "transform.size=null"]
-        arguments += ["model.unlocked_image_groups=2", "model.unlocked_text_layers=1", "trainer.precision=bf16"]
+        if not options.data.features:  # these keep the towers frozen
+            arguments += ["model.unlocked_image_groups=2", "model.unlocked_text_layers=1"]
+        arguments += ["trainer.precision=bf16"]
         arguments += [f"model.dimensions={','.join(DEMO_DIMENSIONS)}"]
     assert cli.run(["fit", *arguments]) == 0
     assert (tmp_path / name / "one" / "bundle" / "model.safetensors").is_file()
