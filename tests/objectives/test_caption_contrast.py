@@ -92,3 +92,13 @@ def test_a_batch_without_captions_costs_nothing_and_still_has_a_gradient(caption
     loss.total.backward()
     assert loss.total.item() == 0
     assert image.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    image, text, caption = torch.randn(6, 8).to(dtype), torch.randn(3, 8).to(dtype), torch.tensor([0, 1, 2, 0, 1, 2])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = share(output(image, text), caption, 6.0).total
+    wanted = share(output(image.float(), text.float()), caption, 6.0).total
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)
