@@ -225,7 +225,7 @@ def _preprocessing(folder: Path, side: int) -> dict[str, Any]:
     size, crop = _sides(said.get("size", side)), _sides(said.get("crop_size", side))
     if not resizes:
         mode = "longest"
-    elif crops and len(size) == 1 and crop == size * 2:
+    elif crops and len(size) == 1 and set(crop) == set(size):  # an older crop_size is one number
         mode = "shortest"
     elif size == [side] * 2:
         mode = "squash"

@@ -170,6 +170,18 @@ def test_images_go_through_the_folders_own_transform(tmp_path: Path, published: 
     torch.testing.assert_close(ours[:, 0], their_logits(folder, pixels), rtol=0, atol=2e-3)
 
 
+def test_an_old_preprocessor_says_numbers(published: Callable[..., Path]) -> None:
+    folder = published()
+    wanted = build_clip_reward(architecture="auto", pretrained=str(folder)).transform
+    old = {"crop_size": 224, "size": 224, "do_center_crop": True, "do_normalize": True, "do_resize": True}
+    old |= {"feature_extractor_type": "CLIPFeatureExtractor", "resample": 3, "image_mean": list(wanted.mean)}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**old, "image_std": list(wanted.std)}))
+    assert build_clip_reward(architecture="auto", pretrained=str(folder)).transform == wanted
+    assert (wanted.resize, wanted.size, wanted.interpolation) == ("crop", 224, "bicubic")
+    (folder / "preprocessor_config.json").unlink()
+    assert build_clip_reward(architecture="auto", pretrained=str(folder)).transform == wanted
+
+
 def change(folder: Path, file: str, **values: Any) -> None:
     content = json.loads((folder / file).read_text())
     for key, value in values.items():
