@@ -177,7 +177,8 @@ class BlipTowers(nn.Module):
         self.text_encoder = BlipTextModel(text, add_pooling_layer=False)
         self.width = int(text.hidden_size)
         layers = list(self.vision_model.encoder.layers)
-        for layer, rate in zip(layers, torch.linspace(0.0, drop_path, len(layers)).tolist(), strict=True):
+        for number, layer in enumerate(layers):
+            rate = drop_path * number / max(1, len(layers) - 1)
             if rate:
                 layer.self_attn.register_forward_hook(partial(_drop_branch, rate=rate))
                 layer.mlp.register_forward_hook(partial(_drop_branch, rate=rate))

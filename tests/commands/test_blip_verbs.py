@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from blip_published import published_state
 from PIL import Image
 
 import rewardkit
@@ -18,10 +18,6 @@ from rewardkit.commands.open_model import open_model
 from rewardkit.config.compose import Layer, compose
 from rewardkit.config.schema import FitOptions
 from rewardkit.errors import CheckpointError
-
-sys.path.append(str(Path(__file__).parent.parent / "models"))
-
-from blip_published import published_state
 
 
 @pytest.fixture
