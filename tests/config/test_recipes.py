@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,29 @@ def test_every_shipped_recipe_composes_at_every_scale() -> None:
         assert recipe.about, f"{path} says nothing of itself"
         for scale in recipe.scales or [None]:
             compose_fit({"recipe": recipe.name} | ({"scale": scale} if scale else {}))
+
+
+def test_a_comment_stands_above_each_value_of_a_shipped_recipe() -> None:
+    for name, path in shipped_recipes().items():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("# ") and any("scale=paper" in line for line in lines[:30]), f"{name}: its header"
+        for above, line in itertools.pairwise(lines):
+            key, _, value = line.strip().partition(":")
+            if (
+                value.strip()
+                and not line.lstrip().startswith("#")
+                and line.startswith(" ")
+                and not _in_map(line, lines)
+            ):
+                assert above.strip().startswith("#"), f"{name}: {key} has no comment above it"
+
+
+def _in_map(line: str, lines: list[str]) -> bool:
+    """Whether a line is an entry of a map of names, which one comment above the map explains."""
+    indent = len(line) - len(line.lstrip())
+    before = lines[: lines.index(line)]
+    parent = next(p for p in reversed(before) if p.strip() and len(p) - len(p.lstrip()) < indent and "#" not in p)
+    return parent.strip() in ("dimension_map:", "dimensions:")
 
 
 def test_scale_wins_over_recipe_and_command_line_over_both(tmp_path: Path) -> None:
