@@ -64,11 +64,15 @@ def read_blip_tokenizer(source: str, *, context_length: int) -> TextTokenizer:
 
     try:
         tokenizer = BertTokenizer.from_pretrained(source)
+        # Where there are no files, transformers makes a tokenizer of special tokens alone, without a word.
+        said = "" if tokenizer.vocab_size > len(tokenizer.all_special_tokens) else "no vocabulary was found there"
     except (OSError, ValueError, TypeError) as error:
+        said = str(error).splitlines()[0]
+    if said:
         raise UserError(
-            f"the tokenizer {source!r} cannot be read: {str(error).splitlines()[0]}. Give a folder that holds "
-            "bert-base-uncased's vocab.txt as model.blip.tokenizer=FOLDER"
-        ) from error
+            f"the tokenizer {source!r} cannot be read: {said}. Give a folder that holds bert-base-uncased's vocab.txt "
+            "as model.blip.tokenizer=FOLDER (for ImageReward.pt: put vocab.txt beside it)"
+        )
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
     return WordPieceTokenizer(tokenizer, context_length=context_length)

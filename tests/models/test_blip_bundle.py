@@ -107,6 +107,12 @@ def test_overall_of_the_others(tmp_path: Path, overall: str) -> None:
     assert torch.allclose(scores[:, 1], weights["a"] * scores[:, 0] + weights["b"] * scores[:, 2], atol=1e-6)
 
 
+def test_a_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+    # transformers would go on with special tokens alone, and read every word as unknown.
+    with pytest.raises(UserError, match="no vocabulary"):
+        small(str(tmp_path))
+
+
 def test_a_gate_is_refused() -> None:
     with pytest.raises(UserError, match="mean or combination"):
         small("open_clip", dimensions=("a", "overall"), overall="gate")
