@@ -163,28 +163,37 @@ def check_labels(objective: ObjectiveOptions, data: Mixture, origins: Mapping[st
 
 def _label_problems(objective: ObjectiveOptions, term: str, data: Mixture) -> Iterator[str]:
     dimensions = judged_by(objective, term, data.dimensions)
-    if term in POINTWISE or (term in ("margin", "scaled") and getattr(objective, term).of == RATING_GAP):
+    if term in POINTWISE:
         yield from _rating_problems(term, dimensions, data)
-    elif term in LISTWISE and not _with(dimensions, data, "rankings"):
+    elif term in (*PAIRWISE, *LISTWISE):
+        kind = "rankings" if term in LISTWISE else "decided" if _wants_winners(objective, term) else "comparisons"
+        if not _with(dimensions, data, kind):
+            what = "comparisons that prefer one image" if kind == "decided" else kind
+            yield (
+                f"objective.name: {term} learns from {what}, and the training data have none on "
+                f"{', '.join(dimensions)}: {_there(dimensions, data)}"
+            )
+    by_gap = term in ("margin", "scaled") and getattr(objective, term).of == RATING_GAP
+    if by_gap and not _with(dimensions, data, "ratings"):
         yield (
-            f"objective.name: {term} learns from rankings, and the training data have none on "
-            f"{', '.join(dimensions)}: {_there(dimensions, data)}"
-        )
-    elif term in PAIRWISE and not _with(dimensions, data, "comparisons"):
-        yield (
-            f"objective.name: {term} learns from comparisons, and the training data have none on "
-            f"{', '.join(dimensions)}: {_there(dimensions, data)}"
+            f"objective.{term}.of: rating_gap needs ratings, and the training data have none on "
+            f"{', '.join(dimensions)}: {_there(dimensions, data)}; take objective.{term}.of=constant"
         )
     if term == "ordinal":
-        scales = data.scales
         for name in _with(dimensions, data, "ratings"):
-            if scales[name].levels < 2:
-                scale = scales[name]
+            scale = data.scales[name]
+            if scale.levels < 2:
                 yield (
                     f"objective.name: ordinal needs a few whole levels, and the ratings of {name} go from "
                     f"{scale.low:g} to {scale.high:g}{'' if scale.integer else ', not in whole steps'}; take mse or "
-                    f"huber for it, or leave it out with objective.ordinal.dimensions"
+                    "huber for it, or leave it out with objective.ordinal.dimensions"
                 )
+
+
+def _wants_winners(objective: ObjectiveOptions, term: str) -> bool:
+    """Whether a term leaves out ties and even votes."""
+    dropped = term == "bradley_terry" and objective.bradley_terry.ties == "drop"
+    return dropped or term in ("imagereward", "margin", "scaled", "hinge")
 
 
 def _rating_problems(term: str, dimensions: tuple[str, ...], data: Mixture) -> Iterator[str]:
@@ -192,11 +201,10 @@ def _rating_problems(term: str, dimensions: tuple[str, ...], data: Mixture) -> I
     without = [name for name in dimensions if name not in rated]
     if not without:
         return
-    key = "objective.name" if term in POINTWISE else f"objective.{term}.of"
     factors = ", ".join(f"{name}: 1" for name in rated)
     remedy = f"; learn the others alone with objective.{term}.dimensions='{{{factors}}}'" if rated else ""
     yield (
-        f"{key}: {term} learns from ratings, and the training data have none on {', '.join(without)}: "
+        f"objective.name: {term} learns from ratings, and the training data have none on {', '.join(without)}: "
         f"{_there(tuple(without), data)}{remedy}"
     )
 

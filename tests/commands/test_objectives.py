@@ -90,6 +90,7 @@ LEARNED = {
 """The parameters of the objective that a checkpoint holds."""
 
 NEEDS = {
+    "caption_contrast": ["objective.caption_contrast.final_coefficient=null"],
     "gaussian": ["model.uncertainty=true"],
     "rao_kupper": ["objective.rao_kupper.learned=true"],
     "davidson": ["objective.davidson.learned=true"],
@@ -103,7 +104,6 @@ def learned_by(folder: Path, term: str) -> set[str]:
 
 def test_all_terms_train_together(arguments: list[str], tmp_path: Path) -> None:
     more = [option for options in NEEDS.values() for option in options]
-    more += ["objective.caption_contrast.final_coefficient=null"]
     assert run([*replaced(arguments, *TWO_STEPS), f"objective.name={','.join(TERMS)}", *more]) == 0
     folder = only_run(tmp_path)
     terms = {term: figures(folder, f"train/loss/{term}") for term in TERMS}
@@ -177,6 +177,7 @@ def test_two_ranks_learn_what_one_learns(arguments: list[str], tmp_path: Path) -
             torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
+UNMAPPED = "data.dimension_map={overall: null, ties: null}"
 MISTAKES = [
     (["objective.name=rao_kuper"], "objective.name: 'rao_kuper' is not one of", "Did you mean 'rao_kupper'?"),
     (["objective.name="], "objective.name: names no term", "objective.name=bradley_terry"),
@@ -268,17 +269,31 @@ def only(folder: Path) -> tuple[str, ...]:
 def test_terms_without_labels_are_refused(
     term: str, tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic", "data.dimension_map={overall: null}")
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic", UNMAPPED)
     assert run(["fit", *given, f"objective.name={term}"]) == EXIT_USAGE
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith(f"error: objective.name: {term} ")
     assert ("captions" in told) if term == "caption_contrast" else ("there are comparisons on aesthetic" in told), told
 
 
+def test_ratings_and_winners_that_are_missing(
+    tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic,ties", "data.dimension_map={overall: null}")
+    assert run(["fit", *given, "objective.name=scaled"]) == EXIT_USAGE
+    told = capsys.readouterr().err
+    assert "error: objective.scaled.of: rating_gap needs ratings" in told and "objective.scaled.of=constant" in told
+    more = ["objective.name=imagereward", "objective.imagereward.dimensions={ties: 1}"]
+    assert run(["fit", *given, *more]) == EXIT_USAGE
+    told = capsys.readouterr().err
+    assert "imagereward learns from comparisons that prefer one image, and the training data have none on ties" in told
+    assert run(["fit", *given, "objective.name=scaled", "objective.scaled.of=constant", "dry_run=true"]) == 0
+
+
 def test_a_recipe_with_captions_trains_on_data_without(
     tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic", "data.dimension_map={overall: null}")
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=aesthetic", UNMAPPED)
     assert run(["fit", *given, "dry_run=true"]) == 0
     assert "note: objective.name: caption_contrast needs captions" in capsys.readouterr().err
 
@@ -286,7 +301,7 @@ def test_a_recipe_with_captions_trains_on_data_without(
 def test_a_dimension_without_ratings_is_named(
     tiny_fit: list[str], unrated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = replaced(tiny_fit, *only(unrated), "model.dimensions=overall,aesthetic")
+    given = replaced(tiny_fit, *only(unrated), "model.dimensions=overall,aesthetic", "data.dimension_map={ties: null}")
     assert run(["fit", *given, "objective.name=huber"]) == EXIT_USAGE
     told = capsys.readouterr().err
     assert "huber learns from ratings, and the training data have none on aesthetic: there are comparisons" in told
@@ -298,7 +313,7 @@ def test_a_dimension_without_ratings_is_named(
 
 @pytest.fixture
 def unrated(tmp_path: Path) -> Path:
-    """Shards with comparisons on aesthetic, a rating in halves of single candidates on overall, and no captions."""
+    """Shards with comparisons on aesthetic, even votes on ties, single ratings in halves on overall; no captions."""
     from rewardkit.data.demo.dataset import demo_groups
 
     folder = tmp_path / "unrated"
@@ -308,7 +323,7 @@ def unrated(tmp_path: Path) -> Path:
                 group.id,
                 group.prompt,
                 group.candidates,
-                comparisons=(Comparison("aesthetic", 0, 1, (1, 0, 0)),),
+                comparisons=(Comparison("aesthetic", 0, 1, (1, 0, 0)), Comparison("ties", 0, 1, (1, 0, 1))),
                 answers=(Answer("overall", 0, "ann", n % 5 / 2 + 0.5),),
             )
             writer.write(record, images)
