@@ -10,6 +10,7 @@ from open_clip.hf_model import HFTextEncoder
 from torch import Tensor, nn
 
 from rewardkit.errors import UserError
+from rewardkit.models.blip_architecture import BlipTowers
 from rewardkit.models.freezing import towers_of
 
 
@@ -39,8 +40,8 @@ def compiled_parts(model: nn.Module) -> list[nn.Module]:
     if found is None:
         return []
     towers = found[1]
-    if not isinstance(towers, open_clip.CLIP | open_clip.CustomTextCLIP):
-        return [towers]
+    if isinstance(towers, BlipTowers):
+        return [towers.vision_model, towers.text_encoder]
     text = towers if isinstance(towers, open_clip.CLIP) else towers.text
     return [towers.visual, text if isinstance(text, HFTextEncoder) else text.transformer]  # type: ignore[list-item]
 
