@@ -43,7 +43,7 @@ def compiled_parts(model: nn.Module) -> list[nn.Module]:
     if isinstance(towers, BlipTowers):
         return [towers.vision_model, towers.text_encoder]
     text = towers if isinstance(towers, open_clip.CLIP) else towers.text
-    return [towers.visual, text if isinstance(text, HFTextEncoder) else text.transformer]  # type: ignore[list-item]
+    return [towers.visual, text if isinstance(text, HFTextEncoder) else text.transformer]  # type: ignore[list-item, union-attr]
 
 
 def check_compiler(device: torch.device) -> None:
