@@ -80,6 +80,8 @@ def _clip(options: FitOptions) -> CLIPReward:
         unlocked_image_groups=model.unlocked_image_groups,
         unlocked_text_layers=model.unlocked_text_layers,
         gradient_checkpointing=model.gradient_checkpointing,
+        patch_dropout=model.patch_dropout,
+        drop_path=model.drop_path,
     )
     if options.data.features:
         freeze_towers(reward)

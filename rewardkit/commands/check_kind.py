@@ -14,6 +14,8 @@ _ONLY_CLIP = {
     "gate_width": "it has no gate",
     "uncertainty": "it has no standard deviation of a score",
     "max_logit_scale": "a BLIP has no logit scale",
+    "patch_dropout": "its image tower always reads every patch; leave it at null, or take model.blip.drop_path",
+    "drop_path": "a BLIP's stochastic depth is model.blip.drop_path",
 }
 """Options of ``model`` that a BLIP does not have, and what to say."""
 

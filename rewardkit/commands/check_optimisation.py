@@ -37,4 +37,10 @@ def optimisation_problems(options: FitOptions) -> list[str]:
             "data.augment: features are made once, of pictures as they are; leave data.augment.flip=false and "
             "data.augment.shift=0, or take data.features=false"
         )
+    for name in ("patch_dropout", "drop_path"):
+        if options.data.features and getattr(options.model, name):
+            problems.append(
+                f"model.{name}: features are made once, by the whole tower; leave it at null, or take "
+                "data.features=false"
+            )
     return problems

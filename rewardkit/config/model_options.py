@@ -49,6 +49,12 @@ class ModelOptions:
     """Train only the last n layers of the text tower (HPS v2: 11); null trains all."""
     gradient_checkpointing: bool = option(False)
     """Recompute activations in the backward pass: less memory, more time."""
+    patch_dropout: float | None = option(None, at_least=0, at_most=0.95)
+    """Share of the patches that the image tower of a CLIP leaves out of each picture in training: less time, a noisier
+    score. Only vision transformers can. Null: what the architecture says, most often 0."""
+    drop_path: float | None = option(None, at_least=0, at_most=0.9)
+    """Stochastic depth in training, rising linearly to this share in the last block. Of CLIP towers only timm's have it
+    (with kind=blip: blip.drop_path). Null: what the architecture says, most often 0."""
     output: str | None = option(None, choices=("cosine", "cosine100", "logit", "normalised"))
     """What users of the exported model get. A CLIP: the cosine (default), 100 times it, or the logit (scale times
     cosine). A BLIP: the logit, which is the head's number (default), or normalised (blip.reward_mean, reward_std)."""

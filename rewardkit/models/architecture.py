@@ -22,6 +22,7 @@ from torch import nn
 
 from rewardkit.data.images import ImageTransform
 from rewardkit.errors import CheckpointError, UserError
+from rewardkit.models.tower_dropout import check_dropout, no_dropout, refused_dropout, set_dropout
 from rewardkit.models.tower_weights import load_timm_trunk, load_transformers_tower, single_weight_file
 
 _RESIZE_MODES: dict[str, Literal["pad", "crop", "squash"]] = {"shortest": "crop", "longest": "pad", "squash": "squash"}
@@ -177,7 +178,13 @@ def image_transform(
     )
 
 
-def build_towers(architecture: Architecture, *, tower_weights: bool) -> Any:
+def build_towers(
+    architecture: Architecture,
+    *,
+    tower_weights: bool,
+    patch_dropout: float | None = None,
+    drop_path: float | None = None,
+) -> Any:
     """Builds open_clip's module for an architecture, on the default device.
 
     ``logit_scale`` has one axis of length 1, because DeepSpeed refuses parameters without axes; files hold it
@@ -187,15 +194,19 @@ def build_towers(architecture: Architecture, *, tower_weights: bool) -> Any:
         architecture: What to build.
         tower_weights: Load the weights that the configuration itself names (a transformers folder, ``timm_weights``);
             False where all weights come from elsewhere.
+        patch_dropout: Share of the patches that the image tower leaves out in training; None leaves what the
+            configuration says. Like ``drop_path`` it changes training alone, so the architecture does not record it.
+        drop_path: Stochastic depth of the image tower, likewise.
 
     Returns:
         ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP`` with random weights where none were named.
 
     Raises:
-        UserError: open_clip refuses the configuration.
+        UserError: open_clip refuses the configuration, or the image tower cannot leave out what it is asked to.
         CheckpointError: The named weights do not fit.
     """
     config = copy.deepcopy(architecture.config)
+    set_dropout(config, patch_dropout=patch_dropout, drop_path=drop_path)
     custom_text = config.pop("custom_text", False) or architecture.text_tower is not None
     if architecture.is_timm:
         config["vision_cfg"]["timm_model_pretrained"] = False
@@ -209,7 +220,12 @@ def build_towers(architecture: Architecture, *, tower_weights: bool) -> Any:
     try:
         towers: Any = kind(**config, nonscalar_logit_scale=True)
     except (TypeError, ValueError, RuntimeError, OSError, KeyError, AssertionError) as error:
+        refused = refused_dropout(error)
+        share = {"patch_dropout": patch_dropout, "drop_path": drop_path}.get(refused or "")
+        if refused is not None and share:
+            raise UserError(no_dropout(refused, share, architecture.name)) from error
         raise UserError(f"open_clip cannot build the architecture {architecture.name}: {error}") from error
+    check_dropout(towers, architecture.name, patch_dropout=patch_dropout, drop_path=drop_path)
     if towers.logit_bias is not None:
         # A bias shifts every score alike, so no comparison ever gives it a gradient.
         towers.logit_bias.requires_grad_(False)

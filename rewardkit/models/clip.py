@@ -241,6 +241,8 @@ def build_clip_reward(
     unlocked_image_groups: int | None = None,
     unlocked_text_layers: int | None = None,
     gradient_checkpointing: bool = False,
+    patch_dropout: float | None = None,
+    drop_path: float | None = None,
 ) -> CLIPReward:
     """Builds a CLIP reward and loads the weights that are named.
 
@@ -260,6 +262,8 @@ def build_clip_reward(
         unlocked_image_groups: See ``freeze``.
         unlocked_text_layers: See ``freeze``.
         gradient_checkpointing: Recompute activations in the backward pass.
+        patch_dropout: See ``build_towers``.
+        drop_path: See ``build_towers``.
 
     Raises:
         UserError: A name that does not exist, or options that contradict each other.
@@ -269,7 +273,9 @@ def build_clip_reward(
         raise UserError(f"model.dimensions needs one or more different names, not {list(dimensions)}")
     if not isinstance(architecture, Architecture):
         architecture = find_architecture(architecture, pretrained)
-    towers = build_towers(architecture, tower_weights=pretrained is None)
+    towers = build_towers(
+        architecture, tower_weights=pretrained is None, patch_dropout=patch_dropout, drop_path=drop_path
+    )
     if pretrained is not None:
         folder = find_folder(pretrained)
         if folder is not None:
