@@ -9,9 +9,8 @@ import pytest
 from rewardkit.commands.check_kind import kind_problems
 from rewardkit.commands.check_optimisation import optimisation_problems
 from rewardkit.config.blip_options import BlipOptions
-from rewardkit.config.data_options import DataOptions
 from rewardkit.config.model_options import ModelOptions
-from rewardkit.config.schema import FitOptions
+from rewardkit.config.schema import DataOptions, FitOptions
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Patch dropout and stochastic depth of CLIP towers: in training alone, drawn from the seed, refused where there is none."""
+"""Patch dropout and stochastic depth of CLIP towers: in training alone, from the seed, refused where there is none."""
 
 from __future__ import annotations
 
