@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import TINY_TOWER
 
 import rewardkit
 from rewardkit import cli
@@ -116,6 +117,42 @@ def test_resume_by_path_needs_nothing_else(tiny_fit: list[str]) -> None:
     run = layout(tiny_fit, "parts")
     assert cli.run(["fit", f"resume={run.root}"]) == 0
     assert_same_training(layout(tiny_fit, "whole"), run)
+
+
+TIMM_TOWER = {**TINY_TOWER, "vision_cfg": {"timm_model_name": "test_vit", "image_size": 160}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tower", "drops"),
+    [(TINY_TOWER, ["model.patch_dropout=0.5"]), (TIMM_TOWER, ["model.patch_dropout=0.5", "model.drop_path=0.3"])],
+    ids=["open_clip", "timm"],
+)
+def test_all_that_moves_weights_resumes_bit_for_bit(
+    tiny_fit: list[str], tmp_path: Path, tower: dict[str, object], drops: list[str]
+) -> None:
+    """An average of weights, a schedule, layer-wise rates, and draws of the model and of the augmentation."""
+    (tmp_path / "tower.json").write_text(json.dumps(tower), encoding="utf-8")
+    kept = [a for a in tiny_fit if not a.startswith("model.architecture")]
+    arguments = [
+        *kept, f"model.architecture={tmp_path / 'tower.json'}", *drops, "callbacks.ema.decay=0.8",
+        "optim.schedule=linear", "optim.layer_decay=0.7", "data.augment.flip=true", "data.augment.shift=0.1",
+    ]  # fmt: skip
+    assert fit(arguments, "run.name=whole") == 0
+    for more in (["trainer.stop_after=3"], ["trainer.stop_after=4", "resume=auto"], ["resume=auto"]):
+        assert fit(arguments, "run.name=parts", *more) == 0
+    whole, parts = layout(tiny_fit, "whole"), layout(tiny_fit, "parts")
+    assert_same_training(whole, parts)
+    first, second = final_state(whole), final_state(parts)
+    average, other = first["callbacks"]["EMA"], second["callbacks"]["EMA"]
+    assert average["updates"] == other["updates"] == 8 and average["average"].keys() == other["average"].keys()
+    for name, tensor in average["average"].items():
+        assert torch.equal(tensor, other["average"][name]), name
+    assert not torch.equal(average["average"]["head.image"], first["state_dict"]["model.head.image"])
+    assert first["optimizer_states"][0]["param_groups"] == second["optimizer_states"][0]["param_groups"]
+    assert len({group["initial_lr"] for group in first["optimizer_states"][0]["param_groups"]}) > 2
+    assert first["lr_schedulers"] == second["lr_schedulers"]
+    assert (whole.bundle / "bundle.json").read_text().count("patch_dropout") == 1, "only in the recipe's record"
 
 
 def test_a_finished_run_is_left_alone(
