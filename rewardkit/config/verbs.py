@@ -114,7 +114,7 @@ VERBS: dict[str, str] = {
     "validate": "preference accuracy of models on held-out data",
     "score": "score images with a model",
     "export": "write a model as a bundle, for open_clip or for transformers",
-    "data": "convert, index, inspect, verify, split, merge and compare data; draw the embedded dataset",
+    "data": "convert, index, inspect, verify, split, merge and compare data; estimate flip rates; draw a dataset",
     "report": "write a run's report again",
     "recipes": "list, show and copy recipes",
 }
