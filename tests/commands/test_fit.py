@@ -152,7 +152,9 @@ def test_all_that_moves_weights_resumes_bit_for_bit(
     assert first["optimizer_states"][0]["param_groups"] == second["optimizer_states"][0]["param_groups"]
     assert len({group["initial_lr"] for group in first["optimizer_states"][0]["param_groups"]}) > 2
     assert first["lr_schedulers"] == second["lr_schedulers"]
-    assert (whole.bundle / "bundle.json").read_text().count("patch_dropout") == 1, "only in the recipe's record"
+    assert (whole.bundle / "bundle.json").read_text(encoding="utf-8").count("patch_dropout") == 1, (
+        "only in the recipe's record"
+    )
 
 
 def test_a_finished_run_is_left_alone(

@@ -25,3 +25,9 @@ def test_linear_ends_where_it_should() -> None:
     assert linear(0, total_steps=11, start=2.0, end=1.0) == 2.0
     assert linear(10, total_steps=11, start=2.0, end=1.0) == 1.0
     assert linear(0, total_steps=1, start=2.0, end=1.0) == 2.0
+
+
+def test_linear_schedule() -> None:
+    factor = [rate_factor(s, total_steps=10, warmup_steps=2, schedule="linear") for s in range(12)]
+    assert factor == pytest.approx([0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0, 0.0])
+    assert rate_factor(3, total_steps=12, warmup_steps=0, schedule="linear") == 0.75
