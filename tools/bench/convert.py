@@ -3,8 +3,9 @@
     python tools/bench/convert.py [--rounds 5] [--groups 5000] [--out build/bench] [--json FILE] [--check]
 
 A: the faster of ``shutil.copytree`` and ``cp -r``. B: ``python -m rewardkit data convert format=jsonl``, the command
-as a person types it. Both read from the page cache and write to the same disk; nothing is flushed to the disk by
-either. The rate is copy seconds / convert seconds. What a round wrote stays until the last is done (3.6 GB a round at
+as a person types it. Both write to the same disk; nothing is flushed to the disk by either. ``warm``: both read from
+the page cache; ``cold``: the source was dropped from it before each, as a set that has just been downloaded or mounted
+is read. The rate is copy seconds / convert seconds. What a round wrote stays until the last is done (3.6 GB a round at
 full size): ext4 makes files several times more slowly right after others were removed, which would flatter the
 conversion. Memory is that of the whole process tree (``tree_memory.py``), less that of one process right after the
 imports; measured in runs of their own, also with ten times the rows.
@@ -23,11 +24,14 @@ from functools import partial
 from pathlib import Path
 
 from hpd_like import CANDIDATES, Shape, make_source
-from rounds import Figure, Report, files_below, load, seconds, warm
+from rounds import Figure, Report, cool, files_below, load, seconds, warm
 from tree_memory import imports_memory, run_watched
 
 RATE = 0.5
 """Least rate of the conversion, of that of the copy."""
+
+STATES = {"warm": warm, "cold": cool}
+"""Of the source's files, and what brings them there."""
 
 MEMORY_MB = 500
 """Most memory above the imports, megabytes."""
@@ -72,9 +76,14 @@ def main() -> int:
     report = Report("data convert", {name: str(value) for name, value in vars(asked).items()})
     shape = Shape(asked.groups, side=asked.side)
     source = make_source(asked.out / "source", shape)
-    times = measure(source, asked.out, shape, asked.rounds, asked.workers)
     report.settings = {**report.settings, "bytes": sum(path.stat().st_size for path in files_below(source))}
-    report.figures += rate_figures(times, shape)
+    times = Times()
+    shutil.rmtree(asked.out / "written", ignore_errors=True)
+    for state in STATES:
+        found = measure(source, asked.out, shape, asked.rounds, asked.workers, state)
+        report.figures += rate_figures(found, shape, state)
+        times.loads += found.loads
+    shutil.rmtree(asked.out / "written")
     imports = imports_memory(IMPORTS)
     report.figures.append(Figure("memory of one process after the imports", "MB", [imports / 1e6], digits=0))
     report.figures += memory_figures(source, asked.out, shape, asked.workers, imports)
@@ -87,30 +96,28 @@ def main() -> int:
     return 1 if asked.check and not met else 0
 
 
-def measure(source: Path, out: Path, shape: Shape, rounds: int, workers: int) -> Times:
-    """Copies and converts in turns; each finds the source in the page cache and writes to a folder of its own."""
+def measure(source: Path, out: Path, shape: Shape, rounds: int, workers: int, state: str) -> Times:
+    """Copies and converts in turns; each finds the source in the same state and writes to a folder of its own."""
     times = Times()
-    files = files_below(source)
-    written = out / "written"
-    shutil.rmtree(written, ignore_errors=True)
+    files, prepare = files_below(source), STATES[state]
+    written = out / "written" / state
     digests = set()
     for number in range(rounds):
         times.loads.append(load())
         targets = {name: written / str(number) / name for name in ("copytree", "cp", "shards")}
         (written / str(number)).mkdir(parents=True)
-        warm(files)
+        prepare(files)
         times.copytree.append(seconds(partial(shutil.copytree, source, targets["copytree"])))
-        warm(files)
+        prepare(files)
         times.cp.append(seconds(partial(subprocess.run, ["cp", "-r", source, targets["cp"]], check=True)))
-        warm(files)
+        prepare(files)
         times.convert.append(seconds(lambda to=targets["shards"]: times.own.append(convert(source, to, workers))))  # type: ignore[misc]
         digests.add(counted(targets["shards"], shape))
         print(
-            f"round {number + 1}: copytree {times.copytree[-1]:.2f} s, cp -r {times.cp[-1]:.2f} s, "
+            f"{state}, round {number + 1}: copytree {times.copytree[-1]:.2f} s, cp -r {times.cp[-1]:.2f} s, "
             f"convert {times.convert[-1]:.2f} s (its own {times.own[-1]:.1f} s)",
             flush=True,
         )
-    shutil.rmtree(written)
     assert len(digests) == 1, "the rounds wrote different shards"
     return times
 
@@ -143,18 +150,21 @@ def counted(shards: Path, shape: Shape) -> str:
     return str(index["digest"])
 
 
-def rate_figures(times: Times, shape: Shape) -> list[Figure]:
+def rate_figures(times: Times, shape: Shape, state: str) -> list[Figure]:
     """The rate, as a whole command and without the interpreter's start, with what it comes from."""
     copy = times.copy()
     images = shape.groups * CANDIDATES
+    rates = {
+        "whole command": [a / b for a, b in zip(copy, times.convert, strict=True)],
+        "its own time": [a / b for a, b in zip(copy, times.own, strict=True)],
+    }
     return [
-        Figure("copytree", "s", times.copytree),
-        Figure("cp -r", "s", times.cp),
-        Figure("convert, whole command", "s", times.convert),
-        Figure("convert, its own time", "s", times.own),
-        Figure("images converted", "/s", [images / value for value in times.convert], digits=0),
-        Figure("copy / convert, whole command", "", [a / b for a, b in zip(copy, times.convert, strict=True)], RATE),
-        Figure("copy / convert, its own time", "", [a / b for a, b in zip(copy, times.own, strict=True)], RATE),
+        Figure(f"{state}: copytree", "s", times.copytree),
+        Figure(f"{state}: cp -r", "s", times.cp),
+        Figure(f"{state}: convert, whole command", "s", times.convert),
+        Figure(f"{state}: convert, its own time", "s", times.own),
+        Figure(f"{state}: images converted", "/s", [images / value for value in times.convert], digits=0),
+        *(Figure(f"{state}: copy / convert, {of}", "", values, RATE) for of, values in rates.items()),
     ]
 
 
