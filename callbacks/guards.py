@@ -15,11 +15,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rewardkit.callbacks.causes import causes_of_equal_scores
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from rewardkit.data.batch import Batch
 from rewardkit.errors import RewardkitError
 from rewardkit.models.reward import RewardOutput
+from rewardkit.modules.step_figures import figures_of
 
 LN2 = math.log(2.0)
 """What Bradley-Terry costs for a model that scores all candidates alike."""
@@ -182,19 +183,18 @@ def _equal_scores(batch: Batch) -> RewardOutput:
 
 
 def _over_ranks(trainer: pl.Trainer, module: Any, equal: dict[str, float]) -> dict[str, float]:
-    """The step's figures, the same on every rank: losses are summed over ranks, the others averaged."""
+    """The step's figures over all ranks, the same on every one."""
     metrics = module.step_metrics
     sums = {"loss": float(metrics["loss"])}
     for term, value in equal.items():
         sums |= {f"loss/{term}": float(metrics[f"loss/{term}"]), f"equal/{term}": value}
-    means = {name: float(metrics[name]) for name in ("score_spread", "score_mean")}
-    means["margin"] = float(metrics.get("margin", 0.0))
+    scores = {name: metrics[name] for name in ("score_spread", "score_mean", "margin") if name in metrics}
     if trainer.world_size > 1:
-        values = torch.tensor([*sums.values(), *means.values()], dtype=torch.float64, device=module.device)
-        total: list[float] = trainer.strategy.reduce(values, reduce_op="sum").tolist()  # type: ignore[union-attr]
-        sums = dict(zip(sums, total, strict=False))
-        means = {name: value / trainer.world_size for name, value in zip(means, total[len(sums) :], strict=True)}
-    return {**sums, **means}
+        losses = torch.tensor([*sums.values()], dtype=torch.float64, device=module.device)
+        mine = torch.cat([losses, module.step_sums.double()])
+        total: Tensor = trainer.strategy.reduce(mine, reduce_op="sum")  # type: ignore[assignment]
+        sums, scores = dict(zip(sums, total.tolist(), strict=False)), figures_of(total[len(sums) :])
+    return {**sums, "margin": 0.0, **{name: float(value) for name, value in scores.items()}}
 
 
 def _mean(values: list[float]) -> float:

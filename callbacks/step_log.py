@@ -8,11 +8,14 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from rewardkit.modules.step_figures import figures_of
+
 
 class StepLog(Callback):
     """Logs ``train/*`` every so many steps: figures of that step, and accuracies on all since the last one.
 
-    Losses are summed over ranks, since each rank holds a share of the step's.
+    Each rank holds a share of the step's losses, and of the sums that figures of its scores are made of; they are added
+    up over ranks.
 
     Args:
         every: Optimiser steps between logged ones; the first and the last are logged too.
@@ -31,10 +34,9 @@ class StepLog(Callback):
         metrics = {name: torch.as_tensor(value).float() for name, value in module.step_metrics.items()}
         if trainer.world_size > 1:
             shares = [name for name in metrics if name.split("/")[0] == "loss"]
-            summed = trainer.strategy.reduce(
-                torch.stack([metrics[n].to(module.device) for n in shares]), reduce_op="sum"
-            )
-            metrics |= dict(zip(shares, summed, strict=True))
+            mine = [*(metrics[n].to(module.device) for n in shares), *module.step_sums]
+            summed = trainer.strategy.reduce(torch.stack(mine), reduce_op="sum")
+            metrics |= {**dict(zip(shares, summed, strict=False)), **figures_of(summed[len(shares) :])}
         live = module.train_accuracy.compute()
         metrics |= {f"accuracy/{name}": value for name, value in live.items() if not value.isnan()}
         module.train_accuracy.reset()

@@ -16,7 +16,7 @@ from rewardkit.metrics.live import PairAccuracy
 from rewardkit.models.reward import RewardOutput
 from rewardkit.modules.parameter_groups import model_parameter_groups
 from rewardkit.modules.schedule import linear, rate_factor
-from rewardkit.modules.step_figures import preferred_margin, spread_within_groups
+from rewardkit.modules.step_figures import figures_of, score_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class PairwiseCLIPReward(pl.LightningModule):
         self.train_accuracy.persistent(True)  # a resumed run logs what an uninterrupted one would
         self.step_metrics: dict[str, Tensor] = {}
         self.step_batches: list[Batch] = []
+        self.step_sums = torch.zeros(5)
 
     def forward(self, batch: Batch) -> RewardOutput:
         """Scores of a batch."""
@@ -94,7 +95,7 @@ class PairwiseCLIPReward(pl.LightningModule):
         """
         accumulation = self.trainer.accumulate_grad_batches
         if batch_index % accumulation == 0:
-            self.step_metrics, self.step_batches = {}, []
+            self.step_metrics, self.step_batches, self.step_sums = {}, [], torch.zeros(5)
         torch.manual_seed(_draw_seed(self.seed, self.global_step, batch_index, self.global_rank))
         output = self(batch)
         loss = self.objective(output, batch, batch.denominators, coefficients=self.step_coefficients())
@@ -149,19 +150,15 @@ class PairwiseCLIPReward(pl.LightningModule):
     def _add_to_step(self, batch: Batch, output: RewardOutput, shares: dict[str, Tensor]) -> None:
         """Adds one micro-batch to the figures of the optimiser step; callbacks read them when the step is done.
 
-        Losses in ``step_metrics`` are this rank's shares: they add up over ranks to those of the step.
-        ``score_spread`` (the standard deviation of scores within groups), ``score_mean`` and ``margin`` (by how much
-        the preferred is ahead) are of the last micro-batch. ``train_accuracy`` counts on until a callback logs and
-        resets it.
+        Losses in ``step_metrics`` are this rank's shares: they add up over ranks to those of the step. The figures of
+        its scores (``figures_of``) are this rank's too; ``step_sums``, which they are made of, add up over ranks.
+        ``train_accuracy`` counts on until a callback logs and resets it.
         """
         for name, value in shares.items():
             self.step_metrics[name] = self.step_metrics.get(name, torch.zeros(())) + value.detach().float().cpu()
         scores = output.scores.detach()
-        self.step_metrics["score_spread"] = spread_within_groups(scores, batch.group)
-        self.step_metrics["score_mean"] = scores.mean()
-        margin = preferred_margin(scores, batch)
-        if margin is not None:
-            self.step_metrics["margin"] = margin
+        self.step_sums = self.step_sums.to(scores.device) + score_sums(scores, batch)
+        self.step_metrics |= figures_of(self.step_sums)
         self.step_batches.append(batch)
         self.train_accuracy.update(scores, batch)
 

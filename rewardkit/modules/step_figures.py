@@ -1,4 +1,7 @@
-"""Figures of scores that show how a training goes: their spread, their mean, and how far the preferred is ahead."""
+"""Figures of scores that show how a training goes: their spread, their mean, and how far the preferred is ahead.
+
+They are kept as sums, which add up over micro-batches and ranks, so that a step's figures do not depend on either.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,48 @@ from torch import Tensor
 from rewardkit.data.batch import Batch
 
 
-def spread_within_groups(scores: Tensor, group: Tensor) -> Tensor:
-    """Root mean square distance of scores ``[N, D]`` from the mean of their group (``group`` int64 ``[N]``); ``[]``."""
-    groups = int(group.max()) + 1
-    sums = scores.new_zeros(groups, scores.shape[1]).index_add_(0, group, scores)
-    counts = torch.bincount(group, minlength=groups).clamp(min=1).unsqueeze(1)
-    return (scores - (sums / counts)[group]).pow(2).mean().sqrt()
-
-
-def preferred_margin(scores: Tensor, batch: Batch) -> Tensor | None:
-    """By how much the preferred candidate of a comparison is ahead, on average over comparisons that prefer one.
+def score_sums(scores: Tensor, batch: Batch) -> Tensor:
+    """What the figures of a micro-batch are made of; candidates that stand for a bad sample are left out.
 
     Args:
         scores: ``[N, D]``.
-        batch: Its comparisons.
+        batch: Its groups and comparisons.
 
     Returns:
-        ``[]``, in the scores' unit, negative where the model orders most of them wrongly; None where no comparison
-        prefers one of its two.
+        float ``[5]``: squared distances of scores from the mean of their group, scores, number of scores, leads of the
+        preferred candidate over the other, number of comparisons that prefer one; all summed.
     """
+    distance = distances_within_groups(scores, batch.group)[batch.valid]
+    kept = scores[batch.valid]
     lead = batch.target[:, 0] - batch.target[:, 2]  # [P], above 0 where first is preferred
     delta = scores[batch.first, batch.dimension] - scores[batch.second, batch.dimension]  # [P]
-    decided = lead != 0
-    return (delta * lead.sign().to(delta))[decided].mean() if bool(decided.any()) else None
+    return torch.stack(
+        [
+            distance.pow(2).sum(),
+            kept.sum(),
+            torch.tensor(float(kept.numel()), device=scores.device),
+            (delta * lead.sign()).sum(),
+            (lead != 0).sum(),
+        ]
+    ).float()
+
+
+def distances_within_groups(scores: Tensor, group: Tensor) -> Tensor:
+    """Scores ``[N, D]`` minus the mean of their group (``group`` int64 ``[N]``); ``[N, D]``."""
+    groups = int(group.max()) + 1
+    sums = scores.new_zeros(groups, scores.shape[1]).index_add_(0, group, scores)
+    counts = torch.bincount(group, minlength=groups).clamp(min=1).unsqueeze(1)
+    return scores - (sums / counts)[group]
+
+
+def figures_of(sums: Tensor) -> dict[str, Tensor]:
+    """The figures that ``score_sums``, added up, give.
+
+    Returns:
+        ``score_spread``, the root mean square distance of scores from the mean of their group; ``score_mean``; and
+        ``margin``, by how much the preferred candidate of a comparison is ahead, on average over comparisons that
+        prefer one (negative where most are ordered wrongly), left out where none does. Each ``[]``, in scores' units.
+    """
+    squares, total, number, leads, decided = sums.unbind()
+    found = {"score_spread": (squares / number.clamp(min=1)).sqrt(), "score_mean": total / number.clamp(min=1)}
+    return {**found, "margin": leads / decided} if decided > 0 else found
