@@ -81,7 +81,7 @@ def test_a_formats_own_options(mine, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["convrt"], "data needs an action: convert, index, inspect, verify, split, merge, leaks, flips, demo. Did you mean"),
+        (["convrt"], "convert, index, inspect, verify, split, merge, leaks, flips, demo. Did you mean 'convert'"),
         ([], "data needs an action"),
         (["convert", "src=mine", "out=s"], "format= is missing: python -m rewardkit data convert format="),
         (["convert", "format=jsonl", "src=mine"], "out= is missing"),
