@@ -105,11 +105,3 @@ def test_every_option_in_a_command_exists(name):
 def test_every_format_has_its_section_and_its_command(name):
     assert f"format={name} " in section(name) or name in ("jsonl", "csv")
     assert f"[{name}](#{name}-" in FORMATS_PAGE
-
-
-@pytest.mark.parametrize("name", list(PAGES))
-def test_every_link_leads_to_a_heading(name):
-    for page, mark in re.findall(r"\]\((\w*\.?m?d?)#([\w-]+)\)", PAGES[name]):
-        headings = re.findall(r"^#+ (.*)$", PAGES[page or name], re.MULTILINE)
-        marks = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-        assert mark in marks, (page, mark)

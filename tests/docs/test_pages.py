@@ -24,6 +24,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_to_a_heading(page: Path) -> None:
+    for target, mark in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", page.read_text(encoding="utf-8")):
+        there = page.parent / target if target else page
+        headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+        marks = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert mark in marks, f"{page.name} links to {target}#{mark}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_files_that_are_named_exist(page: Path) -> None:
     for name in re.findall(r"`([\w./-]+)`", page.read_text(encoding="utf-8")):
         if name.startswith(ROOTS) and not re.search(r"\b[A-Z]{3,}\b", name.removesuffix("README.md")):
