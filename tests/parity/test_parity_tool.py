@@ -49,12 +49,13 @@ def test_the_golden_files_agree(tool: Any, capsys: pytest.CaptureFixture[str]) -
     assert tool.main([]) == 0
     printed = capsys.readouterr().out
     losses = [key for key in json.loads((GOLDEN / "losses.json").read_text()) if key != "meta"]
-    kinds = [*losses, "preprocess_edge_cases", "clip_train_step", *METRICS]
+    kinds = [*losses, "preprocess_edge_cases", "clip_train_step", *METRICS, "benchmark", "drawbench", "evalalign"]
     assert len(losses) == 16
     for kind in kinds:
         line = next(line for line in printed.splitlines() if f" {kind} " in line)
         assert line.endswith("ok"), line
-    assert "drawbench" in printed and "not covered" in printed
+    uncovered = [line for line in printed.splitlines() if "not covered" in line and not line.startswith("7 files")]
+    assert not uncovered and printed.endswith(f"0 mismatches, {0 if SHARED else 1} kinds not covered\n")
 
 
 def test_strict_counts_what_is_not_covered(tool: Any, tmp_path: Path) -> None:
@@ -129,6 +130,27 @@ def set_at(*keys: Any, by: float = 1e-3) -> Callable[[dict], None]:
         ("metrics.json", set_at("tie_calibration_pairs", 0, "expected", "epsilon"), "distinct_margins/epsilon"),
         ("metrics.json", set_at("calibration", 0, "expected", "bins", "20", "mce_symmetric", by=1e-6), "20 bins/mce"),
         ("metrics.json", set_at("correlation", 1, "expected", "pearson", by=1e-6), "1/pearson"),
+        ("benchmark.json", set_at("cases", 0, "expected", "styles", "photo", "std", by=1e-6), "photo/std"),
+        ("benchmark.json", set_at("cases", 1, "expected", "average_of_all_scores", by=1e-5), "average_of_all_scores"),
+        ("benchmark.json", set_at("cases", 1, "expected", "styles", "photo", "n_images", by=1), "photo/n_images"),
+        ("benchmark.json", set_at("cases", 0, "inputs", "check_first_3", "anime", 1), "check_first_3/anime[1]"),
+        ("benchmark.json", set_at("drawbench", 0, "expected", "mean", by=1e-5), "drawbench_200/mean"),
+        ("evalalign.json", set_at("cases", 1, "parsed_reference", 2, "answers", "object", by=1), "parsed_reference[2]"),
+        (
+            "evalalign.json",
+            set_at("cases", 3, "expected", "reference", "total_avgerage", by=1e-6),
+            "alignment/parse_failures/reference/total_avgerage",
+        ),
+        (
+            "evalalign.json",
+            set_at("cases", 1, "expected", "corrected", "face", "n_invalid", by=-1),
+            "faithfulness/parse_failures/corrected/face/n_invalid",
+        ),
+        (
+            "evalalign.json",
+            set_at("cases", 0, "expected", "corrected", "total", "normalised_0_1", by=1e-6),
+            "plain_with_na/corrected/total/normalised_0_1",
+        ),
     ],
 )
 def test_one_wrong_number_is_found(
@@ -179,7 +201,8 @@ def test_formulas_are_not_run_as_code(tool: Any) -> None:
     from measure import Malformed
 
     assert formula.evaluate("(7*x + max(y, 3)) mod 5", {"x": 2, "y": 1}) == 2
-    for hostile in ("__import__('os')", "x.__class__", "open(1)", "x ** 99999999", "[x for x in y]"):
+    assert formula.evaluate_real("1 + x/4", {"x": 2}) == 1.5
+    for hostile in ("x/2", "__import__('os')", "x.__class__", "open(1)", "x ** 99999999", "[x for x in y]"):
         with pytest.raises(Malformed):
             formula.evaluate(hostile, {"x": 1, "y": 2})
 
@@ -287,3 +310,63 @@ def test_losses_that_no_golden_file_holds(tool: Any, tmp_path: Path, capsys: pyt
     (tmp_path / "unseen.json").write_text(json.dumps(content))
     assert tool.main([str(tmp_path)]) == 1
     assert "there is no loss_type 'a_new_one'" in capsys.readouterr().out
+
+
+def test_benchmarks_that_no_golden_file_holds(tool: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An image is missing in the middle: published, scores move into other groups; numbers by hand."""
+    kept = [i / 4 for i in range(170) if i != 3]
+    means = [sum(group) / len(group) for group in (kept[:80], kept[80:160], kept[160:])]
+    style = {"n_images": 169, "n_groups": 3, "group_means": means, "mean": sum(means) / 3, "last_group_size": 9}
+    content = {
+        "meta": {"atol": 1e-8},
+        "cases": [
+            {
+                "name": "a",
+                "inputs": {
+                    "score_formula": "(i + s)/4, s = style index, i = prompt index",
+                    "styles": ["x"],
+                    "n_prompts": {"x": 170},
+                    "missing_indices": {"x": [3]},
+                },
+                "expected": {"styles": {"x": style}, "average_of_all_scores": sum(kept) / 169, "n_scores": 169},
+            }
+        ],
+        "drawbench": [{"inputs": {"score_formula": "i*i/2", "n_prompts": 4}, "expected": {"mean": 14 / 8}}],
+    }
+    answers = {
+        "body": "\u22121.There is no body with 4 legs",
+        "Hand": "\uff14. fine",
+        "face": "7",
+        "object": "-1",
+        "common": "I see 3 errors",
+    }
+    read = {"body": 1, "Hand": 4, "face": 7, "object": -1, "common": 3}
+    no = {"score": 0, "n_scored": 0, "average": None}
+    evalalign = {
+        "cases": [
+            {
+                "kind": "faithfulness",
+                "inputs": {"n_images": 1, "table": [{"id": "x", "answers": answers}]},
+                "parsed_reference": [{"id": "x", "answers": read}],
+                "expected": {
+                    "corrected": {
+                        "body": {**no, "n_na": 1, "n_invalid": 0},
+                        "Hand": {"score": 4, "n_scored": 1, "n_na": 0, "n_invalid": 0, "average": 4.0},
+                        **{key: {**no, "n_na": 0, "n_invalid": 1} for key in ("face", "object", "common")},
+                        "total": {"n_na": 1, "n_invalid": 3, "normalised_0_1": 1.0},
+                    }
+                },
+            }
+        ]
+    }
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    (tmp_path / "e.json").write_text(json.dumps(evalalign))
+    assert tool.main(["--strict", str(tmp_path)]) == 0, capsys.readouterr().out
+    content["cases"][0]["inputs"]["score_formula"] = "same as nothing"
+    evalalign["cases"][0]["kind"] = "beauty"
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    (tmp_path / "e.json").write_text(json.dumps(evalalign))
+    capsys.readouterr()
+    assert tool.main([str(tmp_path)]) == 1
+    printed = capsys.readouterr().out
+    assert "which is no case before it" in printed and "there is no kind 'beauty'" in printed

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark_parity import BENCHMARKS, benchmark_kind
 from clip_parity import check_clip
 from losses import COVERED, check_losses
 from measure import Check, Malformed
@@ -65,6 +66,9 @@ def check_kind(file: str, key: str, cases: list[Any], meta: Mapping[str, Any]) -
         return check_preprocess(cases, meta)
     if "patterns" in meta and key == "edge_cases":
         return check_edge_cases(cases, meta)
+    benchmark = benchmark_kind(key, cases)
+    if benchmark is not None:
+        return BENCHMARKS[benchmark](cases, meta)
     return Check(file if key == "cases" else key, len(cases), covered=False)
 
 

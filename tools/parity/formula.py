@@ -1,10 +1,11 @@
-"""Evaluates the integer formulas by which golden files describe their images, without running them as code."""
+"""Evaluates the formulas by which golden files describe images and scores, without running them as code."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from measure import Malformed
@@ -17,6 +18,7 @@ _OPERATIONS = {
     ast.FloorDiv: np.floor_divide,
     ast.Mod: np.mod,
 }
+_OF_REALS = {**_OPERATIONS, ast.Div: np.true_divide}
 
 Values = Mapping[str, "int | NDArray[np.int64]"]
 
@@ -31,11 +33,20 @@ def evaluate(formula: str, values: Values) -> NDArray[np.int64]:
     Raises:
         Malformed: The formula holds anything else.
     """
-    try:
-        tree = ast.parse(re.sub(r"\bmod\b", "%", formula).strip(), mode="eval")
-    except SyntaxError:
-        raise Malformed(f"the formula {formula!r} cannot be read") from None
-    return np.asarray(_value(tree.body, values, formula), dtype=np.int64)
+    return np.asarray(_value(_parsed(formula), values, formula), dtype=np.int64)
+
+
+def evaluate_real(formula: str, values: Values) -> NDArray[np.float64]:
+    """The same with ``/``, a division of real numbers.
+
+    Args:
+        formula: For example ``20 + 10*((i*37 + s*11) mod 101)/128``.
+        values: As for ``evaluate``.
+
+    Raises:
+        Malformed: The formula holds anything else.
+    """
+    return np.asarray(_value(_parsed(formula), values, formula, _OF_REALS), dtype=np.float64)
 
 
 def picture(rule: str, height: int, width: int) -> NDArray[np.uint8]:
@@ -54,16 +65,22 @@ def picture(rule: str, height: int, width: int) -> NDArray[np.uint8]:
     return np.stack(np.broadcast_arrays(*channels), axis=-1).astype(np.uint8)
 
 
-def _value(node: ast.expr, values: Values, formula: str) -> int | NDArray[np.int64]:
+def _parsed(formula: str) -> ast.expr:
+    try:
+        return ast.parse(re.sub(r"\bmod\b", "%", formula).strip(), mode="eval").body
+    except SyntaxError:
+        raise Malformed(f"the formula {formula!r} cannot be read") from None
+
+
+def _value(node: ast.expr, values: Values, formula: str, operations: Mapping[Any, Any] = _OPERATIONS) -> Any:
+    """A whole number, or an array; reals where ``operations`` divide."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int):
         return node.value
     if isinstance(node, ast.Name) and node.id in values:
         return values[node.id]
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        left, right = _value(node.left, values, formula), _value(node.right, values, formula)
-        result: NDArray[np.int64] = _OPERATIONS[type(node.op)](left, right)
-        return result
+    if isinstance(node, ast.BinOp) and type(node.op) in operations:
+        left, right = (_value(side, values, formula, operations) for side in (node.left, node.right))
+        return operations[type(node.op)](left, right)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "max" and node.args:
-        parts = [_value(argument, values, formula) for argument in node.args]
-        return np.maximum.reduce(parts)  # type: ignore[no-any-return]
+        return np.maximum.reduce([_value(argument, values, formula, operations) for argument in node.args])
     raise Malformed(f"the formula {formula!r} holds {ast.unparse(node)!r}, which is not part of the schema")
