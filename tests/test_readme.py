@@ -95,6 +95,8 @@ def run_block(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(folder / ".cache"),
         "COLUMNS": "100",
+        # Threads that wait for each other while something else has a core take ten times as long.
+        "OMP_NUM_THREADS": "1",
     }
     command = ["bash", "-euo", "pipefail", "-c", block.text] if block.language == "sh" else [sys.executable, "-"]
     return subprocess.run(
