@@ -1,0 +1,1 @@
+"""The multi-head evaluator on an image-text-to-text model of transformers: rows of questions, model, saving."""
