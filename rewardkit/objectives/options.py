@@ -1,0 +1,117 @@
+r"""Answers to questions: the softmax over a question's own options against hard or soft (annotators') answers.
+
+With option logits z of a question, N/A among them, and shares t of the answers::
+
+    cross entropy = -sum_o t_o log softmax(z)_o,    KL = cross entropy - entropy(t)
+
+Both have the same gradient; the KL is 0 where the model says what the annotators said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from rewardkit.errors import UserError
+from rewardkit.models.reward import RewardOutput
+from rewardkit.objectives.loss import (
+    Loss,
+    dimension_factors,
+    divided,
+    full_precision,
+    loss_of,
+    sums_by_dimension,
+)
+
+Kind = Literal["cross_entropy", "kl"]
+
+
+class QuestionDenominators(Protocol):
+    """Valid labels of questions in the whole optimiser step.
+
+    Attributes:
+        options: Questions that somebody answered, per model dimension, float ``[D]``; N/A is an answer.
+        answers: Questions with an answer to write, float ``[]``.
+    """
+
+    options: Tensor
+    answers: Tensor
+
+
+def option_loss(logits: Tensor, shares: Tensor, kind: Kind = "cross_entropy") -> Tensor:
+    """Cross entropy or KL of the options. See the module's docstring.
+
+    Args:
+        logits: ``[A, O + 1]``, -inf where a question has no such column.
+        shares: ``[A, O + 1]``, not negative, 0 where there is no such column; a row of zeros costs exactly 0, and
+            gives gradients of exactly 0.
+        kind: ``cross_entropy`` or ``kl``.
+
+    Returns:
+        ``[A]``, not negative.
+    """
+    exists = logits > float("-inf")
+    log_p = logits.log_softmax(dim=-1)
+    loss = -(shares * torch.where(exists, log_p, torch.zeros_like(log_p))).sum(dim=-1)
+    if kind == "kl":
+        loss = loss + torch.xlogy(shares, shares).sum(dim=-1)
+    return loss
+
+
+class OptionObjective(nn.Module):
+    """``option_loss``, averaged over the questions of the optimiser step that somebody answered, for each dimension.
+
+    The total is the weighted sum over dimensions, divided by the sum of the factors.
+
+    Args:
+        dimensions: The model's dimensions.
+        kind: ``cross_entropy`` or ``kl``.
+        factors: Factor for each dimension; None or empty: 1 for all, else 0 for those that are not named.
+
+    Raises:
+        UserError: An unknown kind, or a factor of a dimension that the model lacks.
+    """
+
+    def __init__(
+        self,
+        dimensions: Sequence[str],
+        kind: Kind = "cross_entropy",
+        *,
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if kind not in get_args(Kind):
+            raise UserError(f"options are learned by {' or '.join(get_args(Kind))}, not {kind!r}")
+        self.dimensions = tuple(dimensions)
+        self.kind: Kind = kind
+        self.factors = dimension_factors(dimensions, factors)
+
+    def forward(self, output: RewardOutput, labels: Any, denominators: QuestionDenominators) -> Loss:
+        """This micro-batch's share of the step's loss.
+
+        Args:
+            output: Option logits ``[A, O + 1]``.
+            labels: A batch with ``questions`` (``rewardkit.models.mllm.batch.QuestionBatch``): ``option_target`` and
+                ``asked_dimension``.
+            denominators: ``options`` of the whole optimiser step.
+
+        Returns:
+            The total, and each dimension's term by name (before its factor).
+        """
+        assert output.option_logits is not None, "the model answers no questions"
+        logits = full_precision(output.option_logits)
+        shares = labels.questions.option_target.to(logits.dtype)
+        _check_columns(logits, shares)
+        told = shares.sum(dim=-1, keepdim=True)
+        shares = shares / torch.where(told > 0, told, torch.ones_like(told))
+        losses = option_loss(logits, shares, self.kind)
+        terms = sums_by_dimension(losses, labels.questions.asked_dimension, len(self.dimensions))
+        return loss_of(divided(terms, denominators.options), self.dimensions, self.factors)
+
+
+def _check_columns(logits: Tensor, shares: Tensor) -> None:
+    """An answer in a column that the question does not have would cost nothing, silently."""
+    assert not bool(((shares > 0) & (logits == float("-inf"))).any()), "an answer that is no option of its question"
