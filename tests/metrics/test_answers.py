@@ -86,11 +86,12 @@ def test_not_applicable_is_a_class_and_no_number() -> None:
         ("d", 1, {"label": 1}),
         ("e", "NA", {"label": 2}),
         ("f", 0, {"outcome": "unparsed"}),
+        ("g", 1, {"label": 2}),
     ]
     answers = table([0, 1], rows, na=True)
     found = values(answers)
-    assert found["na_precision"] == pytest.approx(2 / 3) and found["na_recall"] == pytest.approx(2 / 3)
-    assert found["na_f1"] == pytest.approx(2 / 3) and found["option_accuracy"] == pytest.approx(3 / 5)
+    assert found["na_precision"] == pytest.approx(2 / 4) and found["na_recall"] == pytest.approx(2 / 3)
+    assert found["na_f1"] == pytest.approx(4 / 7) and found["option_accuracy"] == pytest.approx(3 / 6)
     assert found["mae"] == 0.0, "the one row in which both gave a number"
     assert "na_f1" not in values(table([0, 1], []))
     none = values(table([0, 1], [("a", 1, {"label": 1})], na=True))
