@@ -25,6 +25,7 @@ from rewardkit.models.mllm.heads import DimensionHeads, by_image
 from rewardkit.models.mllm.options import expected_scores, not_applicable
 from rewardkit.models.mllm.score_token import ScoreToken
 from rewardkit.models.mllm.text import add_score_token
+from rewardkit.models.mllm.tuning import LoraOptions
 from rewardkit.models.reward import RewardOutput
 
 ScoresFrom = Literal["ordinal", "regression", "expected"]
@@ -68,6 +69,10 @@ class MLLMReward(nn.Module):
         scores_from: What ``scores`` are.
         share_prefix: See above. None: where the family can (plain attention, no activation checkpointing).
 
+    Attributes:
+        lora: The adapters that ``rewardkit.models.mllm.tuning.tune`` has put in; None: none.
+        trained: Names of the base's parameters that training changes; None: ``tune`` was not asked, it may be all.
+
     Raises:
         UserError: The model's parts are not known, or no dimension.
     """
@@ -90,6 +95,8 @@ class MLLMReward(nn.Module):
         self.dimensions = tuple(dimensions)
         self.scores_from: ScoresFrom = scores_from
         self.share_prefix = share_prefix
+        self.lora: LoraOptions | None = None
+        self.trained: tuple[str, ...] | None = None
         self.score_token = ScoreToken(base.get_input_embeddings(), add_score_token(processor.tokenizer))
         self.head = DimensionHeads(width_of(base), len(self.dimensions))
 

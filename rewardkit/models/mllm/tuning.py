@@ -73,6 +73,8 @@ def tune(
             for name in group.parameters:
                 adapter = is_adapter(name)
                 model.get_parameter(name).requires_grad_(how == "full" or (how == "lora" and adapter))
+    model.lora = (lora or LoraOptions()) if language == "lora" else None
+    model.trained = tuple(name for name, parameter in model.base.named_parameters() if parameter.requires_grad)
     return matched
 
 
