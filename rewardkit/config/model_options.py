@@ -21,9 +21,9 @@ class ModelOptions:
     ships beside them (`towers/NAME.json`). auto: what the folder that pretrained names says. With kind=blip:
     `blip-base`, `blip-large`, or the path of a JSON file with vision_config and text_config."""
     pretrained: str | None = option(None)
-    """open_clip tag of pretrained weights, a local .pt/.safetensors file, or (with architecture=auto) a folder in the
-    layout of transformers' CLIPModel, as PickScore is published, or of open_clip: local, or `hf-hub:OWNER/NAME`; null
-    starts from random weights. With kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
+    """open_clip tag of pretrained weights, a local .pt/.safetensors file, or (with architecture=auto) a run, a
+    bundle, or a folder in the layout of transformers' CLIPModel, as PickScore is published, or of open_clip: local, or
+    `hf-hub:OWNER/NAME`; null starts from random weights. With kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
     dimensions: list[str] = option(["overall"])
     """Names of what is judged; one or many."""
     head: str = option("auto", choices=("auto", "cosine", "projection", "text_query"))
