@@ -23,7 +23,8 @@ class ModelOptions:
     pretrained: str | None = option(None)
     """open_clip tag of pretrained weights, a local .pt/.safetensors file, or (with architecture=auto) a run, a
     bundle, or a folder in the layout of transformers' CLIPModel, as PickScore is published, or of open_clip: local, or
-    `hf-hub:OWNER/NAME`; null starts from random weights. With kind=blip: a local file in the layout of BLIP or of ImageReward.pt."""
+    `hf-hub:OWNER/NAME`; null starts from random weights. With kind=blip: a local file in the layout of BLIP
+    or of ImageReward.pt."""
     dimensions: list[str] = option(["overall"])
     """Names of what is judged; one or many."""
     head: str = option("auto", choices=("auto", "cosine", "projection", "text_query"))
