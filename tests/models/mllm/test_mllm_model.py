@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +13,15 @@ from tiny_mllm import picture, questions
 from torch import Tensor
 
 from rewardkit.errors import BadSample
+from rewardkit.models.mllm.base import can_share_prefix
 from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.models.mllm.rows import Answered, QuestionRows
+from rewardkit.objectives.answers import AnswerObjective
+from rewardkit.objectives.on_scores import OnScores
+from rewardkit.objectives.options import OptionObjective
+from rewardkit.objectives.pointwise import RatingObjective
+from rewardkit.objectives.weighted import WeightedObjective
 
 SLOTS = {"Object": "elephant", "Color": "red"}
 EVERY = ("scores", "option_logits", "ordinal", "regression", "expected", "expected_answer", "not_applicable")
@@ -220,3 +228,73 @@ def test_what_is_dropped_or_cut_is_told(evaluator: MLLMReward) -> None:
     read.shared -= 1
     with pytest.raises(BadSample, match="places for images that have"):
         evaluator(rows.collate([read]))
+
+
+def test_checkpointed_activations_give_the_same_gradients(evaluator: MLLMReward) -> None:
+    rows = maker(evaluator)
+    batch = rows.collate([rows.read(picture(1), "a", {"face": Answered(said=1), "body": Answered(said=2)})])
+
+    def gradient() -> Tensor:
+        evaluator.zero_grad()
+        evaluator(batch).ordinal.sum().backward()
+        return evaluator.score_token.row.grad.clone()
+
+    evaluator.train()
+    plain = gradient()
+    evaluator.base.activation_checkpointing_enable()
+    assert not can_share_prefix(evaluator.base), "no cache while activations are computed again"
+    torch.testing.assert_close(gradient(), plain, rtol=1e-4, atol=1e-5)
+    assert can_share_prefix(evaluator.eval().base)
+
+
+@torch.no_grad()
+def test_a_copy_has_a_score_token_of_its_own(evaluator: MLLMReward) -> None:
+    rows = maker(evaluator)
+    batch = rows.collate([rows.read(picture(1), "", [questions()["face"]])])
+    other, before = copy.deepcopy(evaluator), evaluator(batch).scores
+    other.score_token.row.add_(1)
+    assert torch.equal(evaluator(batch).scores, before) and not torch.equal(other(batch).scores, before)
+
+
+@pytest.mark.slow
+def test_everything_trains_together_on_one_batch(qwen: tuple[Any, Any], dimensions: tuple[str, ...]) -> None:
+    """Options, written answers, levels, ratings and pairs of one batch are learned by heart."""
+    torch.manual_seed(0)
+    evaluator = MLLMReward(*qwen, dimensions).train()
+    rows = maker(evaluator)
+    said = [{"face": 1, "common": 4}, {"face": 5, "common": 0}]  # in the published order; face's first is N/A
+    images = [
+        rows.read(picture(n), "", {key: Answered(_one(key, option), option) for key, option in answers.items()})
+        for n, answers in enumerate(said)
+    ]
+    batch, face, common = rows.collate(images), dimensions.index("face"), dimensions.index("common")
+    ratings = torch.full((2, len(dimensions)), float("nan"))
+    ratings[:, face], ratings[:, common] = torch.tensor([0.0, 4.0]), torch.tensor([4.0, 0.0])
+    counts = torch.zeros(len(dimensions))
+    counts[[face, common]] = 2.0
+    labels: Any = SimpleNamespace(questions=batch, ratings=ratings, first=torch.tensor([0]), second=torch.tensor([1]))
+    step: Any = SimpleNamespace(options=counts, ratings=counts, answers=torch.tensor(4.0))
+    objective = WeightedObjective(
+        {
+            "options": OptionObjective(dimensions),
+            "answers": AnswerObjective(),
+            "ratings": OnScores(RatingObjective(dimensions, slope=1.0), "regression"),
+        }
+    )
+    optimiser = torch.optim.AdamW([*evaluator.parameters(), *objective.parameters()], lr=1e-3)
+    for _ in range(90):
+        out = evaluator(batch)
+        pair = torch.nn.functional.softplus(out.expected[0, face] - out.expected[1, face])
+        loss = objective(out, labels, step)
+        optimiser.zero_grad()
+        (loss.total + pair).backward()
+        optimiser.step()
+    assert out.option_logits.argmax(dim=-1).tolist() == [0, 4, 4, 0]
+    assert (out.answer_logits.argmax(dim=-1) == batch.answer_token).all()
+    torch.testing.assert_close(out.expected[:, face], torch.tensor([0.0, 4.0]), rtol=0, atol=0.3)
+    predicted = objective.terms["ratings"].objective.predicted(out.regression)[:, [face, common]]
+    torch.testing.assert_close(predicted, torch.tensor([[0.0, 4.0], [4.0, 0.0]]), rtol=0, atol=0.8)
+
+
+def _one(key: str, option: int) -> tuple[float, ...]:
+    return tuple(float(n == option) for n in range(len(questions()[key].options)))
