@@ -229,8 +229,8 @@ def test_better_evaluators_are_told_apart() -> None:
 
 
 def test_evaluators_are_compared_where_both_answered() -> None:
-    ours = table([0, 1], [("a", 1, {"label": 1}), ("b", 1, {"label": 0}), ("c", 1, {"label": 1})])
-    theirs = table([0, 1], [("a", 1, {"label": 1}), ("b", 1, {"outcome": "unparsed"}), ("d", 1, {"label": 1})])
+    ours = table([0, 1], [("a", 1, {"label": 1}), ("a", 1, {"label": 0}), ("c", 1, {"label": 1})])
+    theirs = table([0, 1], [("a", 1, {"label": 1}), ("a", 1, {"outcome": "unparsed"}), ("d", 1, {"label": 1})])
     gains = {gain.metric: gain for gain in answer_differences(ours, theirs, draws=50)}
     assert gains["option_accuracy"].value == 0.0 and gains["option_accuracy"].comparisons == 1
     assert gains["unparsed_rate"].value == -0.5

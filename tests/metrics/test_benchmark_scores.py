@@ -42,6 +42,7 @@ def test_a_missing_image_moves_no_other_into_another_group() -> None:
     sound = benchmark_scores({"x": values}, group_size=2, draws=0).styles["x"]
     assert sound.group_means == (0.0, 2.5, 4.5) and sound.group_sizes == (1, 2, 2) and sound.missing == (1,)
     assert sound.mean == pytest.approx(7 / 3) and sound.plain_mean == pytest.approx(14 / 5)
+    assert style_measurement("x", values, group_size=2).value() == pytest.approx(7 / 3)
     assert (sound.n_planned, sound.n_scored) == (6, 5)
     moved = benchmark_scores_published({"x": values}, group_size=2).styles["x"]
     assert moved.group_means == (1.0, 3.5, 5.0) and moved.mean == pytest.approx(9.5 / 3)
