@@ -18,7 +18,13 @@ from rewardkit.config.show import composed_yaml, flat_values
 from rewardkit.errors import EXIT_DONE, RewardkitError, UserError
 
 if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+    from rewardkit.data.datamodule import PreferenceData
+    from rewardkit.engine.interruption import Interruption, TrainingStopped
     from rewardkit.engine.run_directory import Opened
+    from rewardkit.engine.train import Hardware
+    from rewardkit.models.kinds import Reward
 
 NOT_IN_CONFIG = ("recipe", "scale", "run", "resume", "dry_run", "plugins")
 """Keys that config.yaml leaves out, since a recipe may not set them."""
@@ -74,44 +80,19 @@ def recipe_name(options: FitOptions) -> str:
 
 
 def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], started: float) -> int:
-    from rewardkit.commands.build_data import announce, build_data
-    from rewardkit.commands.build_features import build_features
-    from rewardkit.commands.build_model import build_model
+    from rewardkit.commands.build_data import announce
     from rewardkit.commands.build_module import build_module
-    from rewardkit.commands.check_objective import check_labels
     from rewardkit.commands.fit_callbacks import build_callbacks
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
     from rewardkit.engine.loggers import make_loggers
-    from rewardkit.engine.precision import find_precision
-    from rewardkit.engine.run_directory import RUN_NAME_VARIABLE, launched_rank, write_run_files
-    from rewardkit.engine.train import Hardware, count_devices, describe_stop, make_trainer, quieten, set_threads, train
+    from rewardkit.engine.run_directory import launched_rank, write_run_files
+    from rewardkit.engine.train import describe_stop, make_trainer
 
-    options, layout, rank = composed.options, opened.layout, launched_rank()
-    console = Console(quiet=rank > 0)
-    set_threads(options.trainer.threads)
-    hardware = Hardware(
-        count_devices(options.trainer.devices),
-        options.trainer.nodes,
-        options.trainer.strategy,
-        find_precision(options.trainer.precision),
-    )
-    os.environ[RUN_NAME_VARIABLE] = layout.root.name
-    layout.root.mkdir(parents=True, exist_ok=True)
-    quieten(layout.console_log if rank == 0 else layout.root / f"console-{rank}.log")
-    model = build_model(options)
-    data = build_data(
-        options,
-        model,
-        ranks=hardware.ranks,
-        errors_path=layout.data_errors,
-        console=console,
-        features=build_features(options, model, console),
-    )
-    assert data.train_data is not None
-    for note in check_labels(options.objective, data.train_data, composed.origins):
-        if rank == 0:
-            print(f"note: {note}", file=sys.stderr)
+    options, layout = composed.options, opened.layout
+    console = Console(quiet=launched_rank() > 0)
+    hardware = _begin(options, opened)
+    model, data = _model_and_data(composed, opened, hardware, console)
     if opened.checkpoint is None:
         write_run_files(
             layout,
@@ -131,18 +112,10 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         loggers=make_loggers(options.logger, layout, resumed_step=opened.step),
         callbacks=callbacks.all,
     )
+    assert data.train_data is not None
     module = build_module(options, model, data.train_data.scales)
     command = f"python -m rewardkit fit resume={layout.root}"
-    try:
-        stopped = train(trainer, module, data, interruption=callbacks.interruption, checkpoint=opened.checkpoint)
-    except (OSError, RewardkitError):
-        if layout.last_checkpoint.is_file():
-            Console(stderr=True).print(
-                f"stopped by the error below; once that is mended, continue from the last checkpoint with: {command}",
-                highlight=False,
-                soft_wrap=True,
-            )
-        raise
+    stopped = _train(trainer, module, data, callbacks.interruption, opened, command)
     if stopped is not None:
         console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
         return stopped.exit_code
@@ -151,3 +124,72 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         wall_s = time.monotonic() - started
         finish(options, layout, callbacks, console, arguments=arguments, val_folders=folders, wall_s=wall_s)
     return EXIT_DONE
+
+
+def _begin(options: FitOptions, opened: Opened) -> Hardware:
+    """Threads, the run's folder and the log of the libraries; what the run will use."""
+    from rewardkit.engine.precision import find_precision
+    from rewardkit.engine.run_directory import RUN_NAME_VARIABLE, launched_rank
+    from rewardkit.engine.train import Hardware, count_devices, quieten, set_threads
+
+    root, rank, asked = opened.layout.root, launched_rank(), options.trainer
+    set_threads(asked.threads)
+    hardware = Hardware(
+        count_devices(asked.devices),
+        asked.nodes,
+        asked.strategy,
+        find_precision(asked.precision),
+    )
+    os.environ[RUN_NAME_VARIABLE] = root.name
+    root.mkdir(parents=True, exist_ok=True)
+    quieten(opened.layout.console_log if rank == 0 else root / f"console-{rank}.log")
+    return hardware
+
+
+def _model_and_data(
+    composed: Composed[FitOptions], opened: Opened, hardware: Hardware, console: Console
+) -> tuple[Reward, PreferenceData]:
+    """The model, the data as it needs them, and whether the objective can learn from these."""
+    from rewardkit.commands.build_data import build_data
+    from rewardkit.commands.build_features import build_features
+    from rewardkit.commands.build_model import build_model
+    from rewardkit.commands.check_objective import check_labels
+
+    options = composed.options
+    model = build_model(options)
+    data = build_data(
+        options,
+        model,
+        ranks=hardware.ranks,
+        errors_path=opened.layout.data_errors,
+        console=console,
+        features=build_features(options, model, console),
+    )
+    assert data.train_data is not None
+    for note in check_labels(options.objective, data.train_data, composed.origins):
+        if not console.quiet:
+            print(f"note: {note}", file=sys.stderr)
+    return model, data
+
+
+def _train(
+    trainer: Trainer,
+    module: LightningModule,
+    data: PreferenceData,
+    interruption: Interruption,
+    opened: Opened,
+    command: str,
+) -> TrainingStopped | None:
+    """Trains; where that fails, says how to go on from the last checkpoint."""
+    from rewardkit.engine.train import train
+
+    try:
+        return train(trainer, module, data, interruption=interruption, checkpoint=opened.checkpoint)
+    except (OSError, RewardkitError):
+        if opened.layout.last_checkpoint.is_file():
+            Console(stderr=True).print(
+                f"stopped by the error below; once that is mended, continue from the last checkpoint with: {command}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise
