@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rewardkit.metrics.answers import MISSING, UNPARSED, QuestionAnswers
+from rewardkit.metrics.answers import MISSING, UNPARSED, QuestionAnswers, majority_of
 from rewardkit.metrics.calibration import BINS
 from rewardkit.metrics.intervals import ratio
 from rewardkit.metrics.results import Counts, Measurement, Statistic
@@ -42,6 +42,22 @@ def most_frequent_accuracy(answers: QuestionAnswers) -> float | None:
     """Accuracy of always giving the answer that people give most often; what an accuracy has to be read beside."""
     said = answers.majority[answers.answered & (answers.majority >= 0)]
     return float(np.bincount(said).max() / len(said)) if len(said) else None
+
+
+def annotator_accuracy(answers: QuestionAnswers) -> float | None:
+    """How often one person's answer is that of most of the others, over all people; divided others are dropped.
+
+    None where no image was judged by two people.
+    """
+    several = (answers.raters >= 2) & ~np.isnan(answers.people).any(axis=1)
+    counts = answers.people[several] * answers.raters[several][:, None]
+    right = judged = 0.0
+    for column in range(counts.shape[1]):
+        rest = majority_of(np.maximum(counts - np.eye(counts.shape[1])[column], 0.0))
+        decided = rest >= 0
+        right += float(counts[decided & (rest == column), column].sum())
+        judged += float(counts[decided, column].sum())
+    return right / judged if judged > _ALMOST else None
 
 
 def over_groups(
@@ -155,7 +171,7 @@ def _not_applicable(answers: QuestionAnswers) -> list[Measurement]:
     counted = judged & _labelled(answers)
     said, true = answers.chosen[:, -1], (answers.majority == len(answers.values)).astype(float)
     both = np.stack([said * true, said, true], axis=1)
-    note = f"{int(true[counted].sum())} are N/A, {float(said[counted].sum()):g} said to be"
+    note = f"N/A by people: {int(true[counted].sum())}, by the evaluator: {float(said[counted].sum()):g}"
     parts: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
         "na_precision": lambda sums: ratio(sums[:, [0, 1]]),
         "na_recall": lambda sums: ratio(sums[:, [0, 2]]),
@@ -177,7 +193,7 @@ def _calibration(answers: QuestionAnswers) -> Measurement:
     place = np.clip((sure * BINS).astype(np.int64), 0, BINS - 1)
     bins = np.eye(BINS)[place]
     values = np.concatenate([bins * sure[:, None], bins * right[:, None], np.ones((len(bins), 1))], axis=1)
-    note = f"of the most probable option, {BINS} bins on [0, 1]"
+    note = f"ece is that of the most probable option, {BINS} bins on [0, 1]"
     return _measured(answers, "ece", counted, judged, values, _ece_of, note=note, share=False, lower_is_better=True)
 
 

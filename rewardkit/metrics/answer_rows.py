@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from rewardkit.metrics.answer_measures import UNPARSED_RATE, measure_options, most_frequent_accuracy
+from rewardkit.metrics.answer_measures import (
+    PROTOCOL,
+    UNPARSED_RATE,
+    annotator_accuracy,
+    measure_options,
+    most_frequent_accuracy,
+)
 from rewardkit.metrics.answer_orders import measure_orders
 from rewardkit.metrics.answers import ANSWERED, MISSING, UNPARSED, QuestionAnswers, aligned_answers
 from rewardkit.metrics.evaluate import BESIDE
 from rewardkit.metrics.intervals import DRAWS
-from rewardkit.metrics.results import Difference, Measurement, difference
+from rewardkit.metrics.results import Counts, Difference, Measurement, difference
+
+ALL_QUESTIONS = "all questions"
+"""Stands for the question in the rows that are means over questions."""
+
+_MEANS = ("option_accuracy", "qwk", "srcc", UNPARSED_RATE)
+"""Measures whose mean over questions says something: they are on the same scale for all."""
 
 _NO_ORDER = ("srcc", "plcc", "tau_b", "qwk")
 """What says nothing has 0 of these."""
@@ -45,21 +60,60 @@ def answer_rows(
 
     Returns:
         The columns of ``evaluate``, the question as ``dimension``; ``comparisons`` are answers (of pairs: pairs).
-        Beside accuracies ``chance`` is that of a random option, and ``most_frequent`` that of always giving the answer
-        that people give most often. ``asked``, ``answered``, ``unparsed`` and ``missing`` count the question's rows.
+        Beside accuracies ``chance`` is that of a random option, ``annotator_agreement`` that of one person against the
+        others, and ``most_frequent`` that of always giving the answer that people give most often. ``asked``,
+        ``answered``, ``unparsed`` and ``missing`` count the question's rows. Of two or more questions the rows of
+        ``ALL_QUESTIONS`` come last.
     """
-    rows = []
-    for answers in questions:
-        counts = {
-            "asked": len(answers.outcome),
-            "answered": int((answers.outcome == ANSWERED).sum()),
-            "unparsed": int((answers.outcome == UNPARSED).sum()),
-            "missing": int((answers.outcome == MISSING).sum()),
-        }
+    rows: list[dict[str, Any]] = []
+    measures: list[Measurement] = []
+    everyone = [_counts(answers) for answers in questions]
+    for answers, counts in zip(questions, everyone, strict=True):
         for found in measure_answers(answers, (tuning or {}).get(answers.question)):
+            measures.append(found)
             row = {"dimension": answers.question, **found.result(draws=draws, seed=seed).as_row()}
             rows.append(row | _beside(answers, found) | counts)
+    if len(questions) > 1:
+        counts = {name: sum(of[name] for of in everyone) for name in everyone[0]}
+        for metric in _MEANS:
+            found = mean_over_questions([m for m in measures if (m.protocol, m.metric) == (PROTOCOL, metric)])
+            row = {"dimension": ALL_QUESTIONS, **found.result(draws=draws, seed=seed).as_row()}
+            rows.append(row | dict.fromkeys((*BESIDE, "most_frequent")) | counts)
     return rows
+
+
+def mean_over_questions(found: Sequence[Measurement]) -> Measurement:
+    """The mean of one measure over questions, each weighing the same; those that have no value are left out.
+
+    Args:
+        found: The measure of each question; those without an interval (``fixed``) have no part in it.
+    """
+    parts = [m for m in found if not m.fixed and m.value() is not None]
+    names = pd.Index(np.unique(np.concatenate([np.zeros(0, object), *(m.groups for m in parts)])))
+    blocks = []
+    for m in parts:
+        block = np.zeros((len(names), m.sums.shape[1]))
+        block[names.get_indexer(pd.Index(m.groups))] = m.sums
+        blocks.append(block)
+    edges = np.cumsum([block.shape[1] for block in blocks])[:-1]
+
+    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        each = np.stack(
+            [m.statistic(part) for m, part in zip(parts, np.split(sums, edges, axis=1), strict=True)], axis=1
+        )
+        known = (~np.isnan(each)).sum(axis=1)
+        return np.divide(np.nansum(each, axis=1), known, out=np.full(len(sums), np.nan), where=known > 0)
+
+    counts = Counts(
+        comparisons=sum(m.counts.comparisons for m in parts),
+        groups=len(names),
+        undecided=sum(m.counts.undecided for m in parts),
+        unscored=sum(m.counts.unscored for m in parts),
+    )
+    note = "" if len(parts) == len(found) else f"{found[0].metric}: mean over {len(parts)} of {len(found)} questions"
+    sums = np.concatenate(blocks, axis=1) if blocks else np.zeros((0, 1))
+    return replace(found[0], groups=np.asarray(names, dtype=object), sums=sums, statistic=statistic, counts=counts,
+                   note=note, fixed=False)  # fmt: skip
 
 
 def answer_differences(
@@ -103,10 +157,23 @@ def answer_differences(
     return gains
 
 
+def _counts(answers: QuestionAnswers) -> dict[str, int]:
+    return {
+        "asked": len(answers.outcome),
+        "answered": int((answers.outcome == ANSWERED).sum()),
+        "unparsed": int((answers.outcome == UNPARSED).sum()),
+        "missing": int((answers.outcome == MISSING).sum()),
+    }
+
+
 def _beside(answers: QuestionAnswers, found: Measurement) -> dict[str, float | None]:
     beside: dict[str, float | None] = {**dict.fromkeys(BESIDE), "most_frequent": None}
     if found.metric == "option_accuracy":
-        beside |= {"chance": 1.0 / answers.columns, "most_frequent": most_frequent_accuracy(answers)}
+        beside |= {
+            "chance": 1.0 / answers.columns,
+            "annotator_agreement": annotator_accuracy(answers),
+            "most_frequent": most_frequent_accuracy(answers),
+        }
     elif found.metric.removesuffix("_in_groups") in _NO_ORDER:
         beside["chance"] = 0.0
     return beside

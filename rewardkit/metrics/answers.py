@@ -67,6 +67,7 @@ class QuestionAnswers:
         candidate: ``[A]``, place in the group.
         people: ``[A, L + 1]`` shares of people's answers; NaN where one of them is no option, or there is none.
         people_value: ``[A]`` mean of people's numbers; NaN where nobody gave one.
+        raters: ``[A]`` number of people who answered.
         outcome: ``[A]`` codes.
         chosen: ``[A, L + 1]`` what the evaluator chose, equally probable columns sharing it; NaN without an answer.
         probabilities: ``[A, L + 1]``; NaN where there are none.
@@ -80,6 +81,7 @@ class QuestionAnswers:
     candidate: NDArray[np.int64]
     people: NDArray[np.float64]
     people_value: NDArray[np.float64]
+    raters: NDArray[np.int64]
     outcome: NDArray[np.int8]
     chosen: NDArray[np.float64]
     probabilities: NDArray[np.float64]
@@ -98,10 +100,7 @@ class QuestionAnswers:
     @cached_property
     def majority(self) -> NDArray[np.int64]:
         """``[A]``, the column that most people chose; -1 where two are chosen equally often, or nothing is known."""
-        shares = np.nan_to_num(self.people, nan=-1.0)
-        most = shares.max(axis=1, keepdims=True)
-        alone = (np.isclose(shares, most, rtol=0, atol=1e-9).sum(axis=1) == 1) & (most[:, 0] > 0)
-        return np.where(alone, shares.argmax(axis=1), -1)
+        return majority_of(self.people)
 
     @cached_property
     def undecided(self) -> NDArray[np.bool_]:
@@ -118,11 +117,20 @@ _OF_ROWS = (
     "candidate",
     "people",
     "people_value",
+    "raters",
     "outcome",
     "chosen",
     "probabilities",
     "expected",
 )
+
+
+def majority_of(shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The one largest column of each row of ``[A, C]``; -1 where two are largest, or the row is NaN or 0."""
+    known = np.nan_to_num(shares, nan=-1.0)
+    most = known.max(axis=1, keepdims=True)
+    alone = (np.isclose(known, most, rtol=0, atol=1e-9).sum(axis=1) == 1) & (most[:, 0] > 1e-9)
+    return np.where(alone, known.argmax(axis=1), -1)
 
 
 def question_answers(question: Question, rows: Iterable[Answered]) -> QuestionAnswers:
@@ -158,6 +166,7 @@ def question_answers(question: Question, rows: Iterable[Answered]) -> QuestionAn
         candidate=np.array([row.candidate for row in table], dtype=np.int64),
         people=_stack([_shares(row, values, question.has_na) for row in table], width),
         people_value=np.array([_people_value(row) for row in table], dtype=float),
+        raters=np.array([len(row.people) for row in table], dtype=np.int64),
         outcome=np.array([_CODES[row.outcome] for row in table], dtype=np.int8),
         chosen=chosen,
         probabilities=probabilities,

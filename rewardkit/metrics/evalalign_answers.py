@@ -56,7 +56,7 @@ _ANCHORED = re.compile(
     (?: (?: the \s+ | my \s+ )? (?: answer | score | option ) (?: \s+ is )? \s* [:\uFF1A]? \s* )?
     [*_"'(\[]*                                         # **3**, "3", (3)
     (?P<score> [-\u2212\uFF0D]? \d+ )
-    (?! \w | [.,] \d                                   # 3rd, 3.5
+    (?! [A-Za-z_\d] | [.,] \d                          # 3rd, 3.5
       | \s* (?: [-\u2013/\u2212] | to\b | or\b | and\b ) \s* [-\u2212\uFF0D]? \d )    # 2-3, 2/4, 2 or 3
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -74,7 +74,8 @@ class AspectScore:
         total_average: ``score`` over the planned images; of alignment the published ``total_avgerage``. What is missing
             or invalid adds nothing, and the denominator stays.
         n_images: Planned images.
-        missing_images: Planned images of which nothing was answered.
+        missing_images: Images of which something was to be asked and nothing was answered. (One of the published
+            prompts has no question on alignment; it counts in ``n_images`` and is not missing.)
     """
 
     aspect: Aspect
@@ -120,7 +121,7 @@ def aspect_scores(
     }
     micro = _share(of_all["score"], of_all["n_scored"])
     top = next(skill.top for skill in SKILLS.values() if skill.aspect == aspect)
-    nothing = [bool(np.isin(row, (_UNPLANNED, _MISSING)).all()) for row in scores]
+    nothing = [bool((row == _MISSING).any() and np.isin(row, (_UNPLANNED, _MISSING)).all()) for row in scores]
     return AspectScore(
         aspect=aspect,
         skills=skills,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from scipy import stats
 from rewardkit.data.questions import Option, Question
 from rewardkit.errors import DataError
 from rewardkit.metrics.agreement import quadratic_weighted_kappa
+from rewardkit.metrics.answer_measures import annotator_accuracy
 from rewardkit.metrics.answer_orders import answer_pairs, resampled_spearman, resampled_tau_b
-from rewardkit.metrics.answer_rows import answer_differences, answer_rows, measure_answers
+from rewardkit.metrics.answer_rows import ALL_QUESTIONS, answer_differences, answer_rows, measure_answers
 from rewardkit.metrics.answers import Answered, QuestionAnswers, question_answers
 from rewardkit.metrics.calibration import ece
 
@@ -263,3 +265,27 @@ def test_a_candidate_has_one_row() -> None:
     twice = [Answered("s", "a", 0, [1], label=1)] * 2
     with pytest.raises(DataError, match="question 'q' of candidate 0 of a in s has two answers"):
         question_answers(question([0, 1]), twice)
+
+
+def test_one_person_against_the_others() -> None:
+    said = {"label": 0}
+    answers = table([0, 1], [("a", [1, 1, 0], said), ("b", [0, 0], said), ("c", [1], said), ("d", [0, 1, 0.3], said)])
+    # a: the others of the 0 said 1 (wrong), those of each 1 are divided; b: right twice.
+    assert annotator_accuracy(answers) == pytest.approx(2 / 3)
+    assert answer_rows([answers], draws=0)[0]["annotator_agreement"] == pytest.approx(2 / 3)
+    assert annotator_accuracy(table([0, 1], [("c", 1, said)])) is None
+
+
+def test_all_questions_weigh_the_same() -> None:
+    first = replace(random_answers(20), question="first")
+    second = replace(table([0, 1], [("g000", 1, {"label": 1}), ("z", 1, {"outcome": "unparsed"})]), question="second")
+    rows = {(row["dimension"], row["metric"]): row for row in answer_rows([first, second], draws=100)}
+    accuracy = rows[ALL_QUESTIONS, "option_accuracy"]
+    assert accuracy["value"] == pytest.approx((rows["first", "option_accuracy"]["value"] + 1.0) / 2)
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"] and accuracy["asked"] == len(first.group) + 2
+    assert rows[ALL_QUESTIONS, "unparsed_rate"]["value"] == pytest.approx(0.25)
+    kappa = rows[ALL_QUESTIONS, "qwk"]
+    assert kappa["value"] == rows["first", "qwk"]["value"] and kappa["note"] == "qwk: mean over 1 of 2 questions"
+    empty = answer_rows([table([0, 1], []), table([0, 1], [])], draws=10)
+    assert [row["value"] for row in empty if row["dimension"] == ALL_QUESTIONS] == [None] * 4
+    assert not any(row["dimension"] == ALL_QUESTIONS for row in answer_rows([first], draws=0))

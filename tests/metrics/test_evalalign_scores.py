@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rewardkit.metrics.evalalign_answers import SKILLS, read_answer
 from rewardkit.metrics.evalalign_published import alignment_published, faithfulness_published, read_published
 from rewardkit.metrics.evalalign_scores import aspect_measurements, aspect_scores, evalalign_overall
 
+SHARED = os.environ.get("REWARDKIT_SHARED")
 CASES = json.loads((Path(__file__).parents[1] / "golden" / "evalalign.json").read_text())["cases"]
 
 
@@ -39,6 +41,7 @@ def test_golden_files(case: dict[str, Any]) -> None:
         ("Answer: 2", 2),
         ("The answer is 0.", 0),
         ("**1**", 1),
+        ("3分", 3),
         ("NA", -1),
         (4, 4),
         (2.0, 2),
@@ -140,3 +143,23 @@ def test_intervals_are_of_the_same_numbers(case: dict[str, Any]) -> None:
         assert found[key].value == pytest.approx(skill.average) and found[key].comparisons == skill.n_scored
         assert found[key].unscored == skill.n_invalid + skill.n_missing
     assert not aspect_measurements({}, "alignment") and set(whole.skills) <= set(SKILLS)
+
+
+@pytest.mark.skipif(not SHARED, reason="needs REWARDKIT_SHARED")
+def test_the_most_that_the_published_prompts_can_give() -> None:
+    folder = Path(str(SHARED)) / "data" / "evalalign"
+    prompts = json.loads((folder / "test_alignment_prompt.json").read_text())
+    plan = {prompt["prompt_id"]: list(prompt["question_info"]) for prompt in prompts}
+    best = {image: dict.fromkeys(keys, "2") for image, keys in plan.items()}
+    found = aspect_scores(best, "alignment", planned=plan)
+    assert (found.n_images, found.n_planned, found.score) == (120, 417, 834)
+    assert found.total_average == pytest.approx(834 / 120) and found.normalised_macro == 1.0
+    assert found.total_average == alignment_published(list(best.values()))["total_avgerage"]
+    # One image fewer: the published total moves with it, ours stays on the plan and names it.
+    gone = next(image for image, keys in plan.items() if len(keys) == 1)
+    del best[gone]
+    fewer = aspect_scores(best, "alignment", planned=plan)
+    assert found.missing_images == () and fewer.missing_images == (gone,)
+    assert fewer.total_average == pytest.approx(832 / 120)
+    assert alignment_published(list(best.values()))["total_avgerage"] == pytest.approx(832 / 119)
+    assert fewer.normalised_macro == 1.0
