@@ -15,6 +15,7 @@ from torch import Tensor
 from rewardkit.errors import BadSample
 from rewardkit.models.mllm.base import can_share_prefix
 from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
+from rewardkit.models.mllm.heads import by_image
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.models.mllm.rows import Answered, QuestionRows
 from rewardkit.objectives.answers import AnswerObjective
@@ -298,3 +299,14 @@ def test_everything_trains_together_on_one_batch(qwen: tuple[Any, Any], dimensio
 
 def _one(key: str, option: int) -> tuple[float, ...]:
     return tuple(float(n == option) for n in range(len(questions()[key].options)))
+
+
+def test_questions_on_one_dimension_are_averaged() -> None:
+    values, image, dimension = (
+        torch.tensor([1.0, 4.0, 5.0, 7.0]),
+        torch.tensor([0, 0, 0, 1]),
+        torch.tensor([2, 2, 0, 2]),
+    )
+    mean, asked = by_image(values, image, dimension, 2, 3)
+    assert mean.tolist() == [[5.0, 0.0, 2.5], [0.0, 0.0, 7.0]]
+    assert asked.tolist() == [[True, False, True], [False, False, True]]
