@@ -16,7 +16,13 @@ from rewardkit.errors import DataError
 from rewardkit.metrics.agreement import quadratic_weighted_kappa
 from rewardkit.metrics.answer_measures import annotator_accuracy
 from rewardkit.metrics.answer_orders import answer_pairs, resampled_spearman, resampled_tau_b
-from rewardkit.metrics.answer_rows import ALL_QUESTIONS, answer_differences, answer_rows, measure_answers
+from rewardkit.metrics.answer_rows import (
+    ALL_QUESTIONS,
+    answer_differences,
+    answer_rows,
+    mean_over_questions,
+    measure_answers,
+)
 from rewardkit.metrics.answers import Answered, QuestionAnswers, question_answers
 from rewardkit.metrics.calibration import ece
 
@@ -289,3 +295,12 @@ def test_all_questions_weigh_the_same() -> None:
     empty = answer_rows([table([0, 1], []), table([0, 1], [])], draws=10)
     assert [row["value"] for row in empty if row["dimension"] == ALL_QUESTIONS] == [None] * 4
     assert not any(row["dimension"] == ALL_QUESTIONS for row in answer_rows([first], draws=0))
+
+
+def test_means_over_questions_draw_the_same_groups_for_all() -> None:
+    of_b = table([0, 1], [("b", 1, {"label": 0})])
+    of_both = table([0, 1], [("a", 1, {"label": 1}), ("b", 1, {"label": 1}), ("b", 1, {"label": 0})])
+    found = mean_over_questions([measure_answers(answers)[0] for answers in (of_b, of_both)])
+    assert found.groups.tolist() == ["s\na", "s\nb"]
+    assert found.sums.tolist() == [[0, 0, 1, 1], [0, 1, 1, 2]] and found.value() == pytest.approx((0 + 2 / 3) / 2)
+    assert found.statistic(found.sums[:1]).tolist() == [1.0], "a resample without b has one question"
