@@ -91,6 +91,10 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged: {error}") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise UserError(f"{path} is not the record of a rewardkit bundle")
+    if isinstance(record.get("model"), dict) and record["model"].get("kind") == "mllm":
+        raise UserError(
+            f"{folder} is the bundle of an evaluator; rewardkit.models.mllm.scoring.LoadedEvaluator reads it"
+        )
     if record["format_version"] > FORMAT_VERSION:
         raise UserError(
             f"{folder} is a bundle of format {record['format_version']}; this rewardkit reads up to {FORMAT_VERSION}, "

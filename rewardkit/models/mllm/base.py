@@ -37,7 +37,9 @@ def check_family(base: Any) -> None:
 
 def encode_images(base: Any, images: dict[str, Tensor]) -> Any:
     """Every image through the vision tower and the projector once; what ``mm_encoder_outputs`` takes."""
-    return base.model.get_image_features(**images, return_dict=True)
+    # Not every family casts pixels to the kind of number that its tower computes in.
+    ready = {name: value.to(base.dtype) if value.is_floating_point() else value for name, value in images.items()}
+    return base.model.get_image_features(**ready, return_dict=True)
 
 
 def encoding_of(encoded: Any, index: Tensor) -> Any:

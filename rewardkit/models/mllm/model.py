@@ -23,6 +23,7 @@ from rewardkit.models.mllm.base import (
 from rewardkit.models.mllm.batch import QuestionBatch
 from rewardkit.models.mllm.heads import DimensionHeads, by_image
 from rewardkit.models.mllm.options import expected_scores, not_applicable
+from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.score_token import ScoreToken
 from rewardkit.models.mllm.text import add_score_token
 from rewardkit.models.mllm.tuning import LoraOptions
@@ -71,6 +72,7 @@ class MLLMReward(nn.Module):
 
     Attributes:
         lora: The adapters that ``rewardkit.models.mllm.tuning.tune`` has put in; None: none.
+        rows: What ``score`` asks with; None: ``score`` cannot be used, ``forward`` can.
         trained: Names of the base's parameters that training changes; None: ``tune`` was not asked, it may be all.
 
     Raises:
@@ -97,6 +99,7 @@ class MLLMReward(nn.Module):
         self.share_prefix = share_prefix
         self.lora: LoraOptions | None = None
         self.trained: tuple[str, ...] | None = None
+        self.rows: QuestionRows | None = None
         self.score_token = ScoreToken(base.get_input_embeddings(), add_score_token(processor.tokenizer))
         self.head = DimensionHeads(width_of(base), len(self.dimensions))
 
@@ -127,6 +130,28 @@ class MLLMReward(nn.Module):
         else:
             option_logits = _option_columns(self.base.lm_head(at_prompt).float(), rows.option_token)
         return self._output(rows, option_logits, answer_logits, at_score, scored >= 0)
+
+    def score(self, images: Tensor, prompts: list[str], group: Tensor) -> Tensor:
+        """Scores images under ``prompts[group[n]]`` by all questions of ``rows`` that need no slot.
+
+        Args:
+            images: uint8 ``[N, 3, H, W]``; an image processor gives no gradient to them.
+            prompts: G texts.
+            group: int64 ``[N]``.
+
+        Returns:
+            float32 ``[N, D]``, 0 on dimensions that no question is on.
+
+        Raises:
+            UserError: There are no ``rows``.
+        """
+        if self.rows is None:
+            raise UserError(
+                "this evaluator has no questions to score by; set its rows, or read a bundle with questions"
+            )
+        asked = self.rows.questions.applicable({})
+        read = [self.rows.read(image, prompts[int(g)], asked) for image, g in zip(images.cpu(), group, strict=True)]
+        return self(self.rows.collate(read).to(self.device)).scores
 
     def _output(
         self, rows: QuestionBatch, option_logits: Tensor, answer_logits: Tensor, at_score: Tensor, scored: Tensor

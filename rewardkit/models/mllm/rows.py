@@ -116,11 +116,13 @@ class QuestionRows:
             slots: Phrases of the prompt, for questions that name one.
 
         Raises:
-            BadSample: A row is longer than ``max_tokens``, or a text cannot be written without control tokens.
+            BadSample: A row is longer than ``max_tokens``, a text cannot be written without control tokens, an answer
+                is none of its question's.
         """
         answered = asked if isinstance(asked, Mapping) else {question.key: NOTHING_SAID for question in asked}
         if not answered:
             raise BadSample("no question of the set applies to it")
+        self._check_answered(answered)
         head, tensors = self._head(image)
         places = head.count(self.image_token_id)
         questions = [self.questions[key] for key in answered]
@@ -183,6 +185,17 @@ class QuestionRows:
         """What is learned behind the option: the rationale, and the end of the turn."""
         text = encode_text(self.tokenizer, f"\n{rationale}") if rationale else []
         return [*text, *encode_template(self.tokenizer, self.parts.end)]
+
+    def _check_answered(self, answered: Mapping[str, Answered]) -> None:
+        """Answers come from data: each has to be one of its question's."""
+        for key, said in answered.items():
+            if key not in self._place:
+                raise BadSample(f"it is asked {key!r}, which is no question of {self.questions.name}")
+            options = len(self.questions[key].options)
+            if said.said is not None and not 0 <= said.said < options:
+                raise BadSample(f"its answer to {key!r} is option {said.said}, and there are 0 to {options - 1}")
+            if said.shares is not None and (len(said.shares) != options or min(said.shares) < 0):
+                raise BadSample(f"its answers to {key!r} are {list(said.shares)}; {options} shares from 0 are needed")
 
     def _check(self, row: Row, question: Question, prompt: int, body: int) -> None:
         """What must hold of every row."""

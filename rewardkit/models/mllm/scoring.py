@@ -77,6 +77,7 @@ class LoadedEvaluator:
         self.record = dict(record or {})
         self.dimensions = model.dimensions
         self.rows = QuestionRows(model.processor, questions, model.dimensions, **dict(rows or {}))
+        model.rows = self.rows
 
     @classmethod
     def read(

@@ -12,12 +12,13 @@ import torch
 from tiny_mllm import picture, questions
 from torch import Tensor
 
-from rewardkit.errors import BadSample
+from rewardkit.errors import BadSample, UserError
 from rewardkit.models.mllm.base import can_share_prefix
 from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
 from rewardkit.models.mllm.heads import by_image
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.models.mllm.rows import Answered, QuestionRows
+from rewardkit.models.reward import RewardModel
 from rewardkit.objectives.answers import AnswerObjective
 from rewardkit.objectives.on_scores import OnScores
 from rewardkit.objectives.options import OptionObjective
@@ -191,8 +192,8 @@ def test_heads_without_labels_get_zeros_and_not_none(evaluator: MLLMReward) -> N
     assert evaluator.base.lm_head.weight.grad is not None and not evaluator.base.lm_head.weight.grad.any()
 
 
-def test_heads_are_float32_in_half_precision(qwen: tuple[Any, Any], dimensions: tuple[str, ...]) -> None:
-    evaluator = MLLMReward(qwen[0].to(torch.bfloat16), qwen[1], dimensions)
+def test_heads_are_float32_in_half_precision(family: tuple[Any, Any], dimensions: tuple[str, ...]) -> None:
+    evaluator = MLLMReward(family[0].to(torch.bfloat16), family[1], dimensions)
     rows = maker(evaluator)
     batch = rows.collate([rows.read(picture(1), "", {"face": Answered(said=1)})])
     for out in (evaluator(batch), torch.autocast("cpu", torch.bfloat16)(evaluator)(batch)):
@@ -310,3 +311,17 @@ def test_questions_on_one_dimension_are_averaged() -> None:
     mean, asked = by_image(values, image, dimension, 2, 3)
     assert mean.tolist() == [[5.0, 0.0, 2.5], [0.0, 0.0, 7.0]]
     assert asked.tolist() == [[True, False, True], [False, False, True]]
+
+
+@torch.no_grad()
+def test_it_is_a_reward_model(evaluator: MLLMReward) -> None:
+    assert isinstance(evaluator, RewardModel)
+    images = torch.randint(0, 256, (3, 3, 56, 84), dtype=torch.uint8)
+    with pytest.raises(UserError, match="no questions to score by"):
+        evaluator.score(images, ["a cat"], torch.zeros(3, dtype=torch.long))
+    rows = evaluator.rows = maker(evaluator)
+    scores = evaluator.score(images, ["a cat", "dogs"], torch.tensor([1, 0, 1]))
+    asked = questions().applicable({})
+    read = [rows.read(image, prompt, asked) for image, prompt in zip(images, ["dogs", "a cat", "dogs"], strict=True)]
+    torch.testing.assert_close(scores, evaluator(rows.collate(read)).scores)
+    assert scores.shape == (3, len(evaluator.dimensions)) and (scores[:, :5] != 0).all()

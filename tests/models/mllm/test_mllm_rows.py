@@ -189,3 +189,18 @@ def test_a_template_that_places_no_image_is_refused(qwen: tuple[Any, Any], dimen
     )
     with pytest.raises(UserError, match=r"places an image as 0 <\|image_pad\|>"):
         rows_of(qwen, dimensions)
+
+
+def test_answers_that_are_none_of_their_question_are_bad_samples(
+    qwen: tuple[Any, Any], dimensions: tuple[str, ...]
+) -> None:
+    maker = rows_of(qwen, dimensions)
+    for answered, reason in (
+        ({"hand": Answered()}, "'hand', which is no question of evalalign"),
+        ({"face": Answered(said=6)}, "'face' is option 6, and there are 0 to 5"),
+        ({"face": Answered(shares=(1.0,))}, "6 shares from 0 are needed"),
+        ({}, "no question of the set applies"),
+        ({"Object": Answered()}, "asks of the slot 'Object'"),
+    ):
+        with pytest.raises(BadSample, match=reason):
+            maker.read(picture(1), "", answered)  # type: ignore[arg-type]

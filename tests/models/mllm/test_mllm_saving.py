@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_mllm import picture, questions
 
+import rewardkit
 from rewardkit.data.questions import read_questions, shipped_question_sets
 from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.bundle import sha256_of
@@ -65,6 +66,8 @@ def test_round_trip(evaluator: MLLMReward, base_folder: Path, tmp_path: Path, fo
         else:
             assert torch.equal(getattr(after, name), getattr(before, name)), name
     assert sets == [questions()] and record["rows"] == {"max_tokens": 512}
+    with pytest.raises(UserError, match="is the bundle of an evaluator"):
+        rewardkit.load(folder)
     assert loaded.dimensions == evaluator.dimensions and not any(p.requires_grad for p in loaded.parameters())
     names = set(load_file(folder / "model.safetensors"))
     assert set(HEADS) == {name.split(".")[0] + "." for name in names if name.startswith(HEADS)}
