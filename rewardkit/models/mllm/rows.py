@@ -24,11 +24,12 @@ from rewardkit.models.mllm.batch import AskedQuestion, ImageRows, QuestionBatch,
 from rewardkit.models.mllm.options import OptionColumn, option_columns, question_text
 from rewardkit.models.mllm.text import (
     add_score_token,
+    bare_token,
     bos_before,
     chat_parts,
     encode_template,
     encode_text,
-    token_after,
+    tokens_behind,
 )
 
 Style = Literal["characters", "published"]
@@ -152,7 +153,10 @@ class QuestionRows:
         """The row of a question; in the published form one for each option, if none was said."""
         shown, text = self._texts(question, prompt, slots)
         body = encode_text(self.tokenizer, shown + text)
-        tail = encode_template(self.tokenizer, self.parts.tail)
+        # The published form's labels bring the spaces before them.
+        tail = encode_template(
+            self.tokenizer, self.parts.tail.rstrip(" ") if self.style == "published" else self.parts.tail
+        )
         mark = [] if self.style == "published" else [self.score_id]
         ids = [*head, *body, *mark, *tail]
         score = len(head) + len(body) if mark else -1
@@ -227,11 +231,10 @@ class QuestionRows:
 
     def _answer_tokens(self, key: str) -> list[list[int]]:
         """Tokens of each column's answer: its one character, or its published label."""
-        columns, tail = self.columns[key], self.parts.tail
+        columns = self.columns[key]
         if self.style == "characters":
             return [[self._character(key, column)] for column in columns]
-        before = encode_template(self.tokenizer, tail)
-        found = [encode_template(self.tokenizer, tail + column.label)[len(before) :] for column in columns]
+        found = [self._label(key, column) for column in columns]
         for a, one in zip(columns, found, strict=True):
             for b, other in zip(columns, found, strict=True):
                 if a is not b and other[: len(one)] == one:
@@ -242,12 +245,21 @@ class QuestionRows:
         return found
 
     def _character(self, key: str, column: OptionColumn) -> int:
-        token = token_after(self.tokenizer, self.parts.tail, column.character)
+        token = bare_token(self.tokenizer, column.character)
         if token is None:
             raise UserError(
                 f"question {key!r}: the option {column.character!r} is not one token in this model's tokenizer"
             )
         return token
+
+    def _label(self, key: str, column: OptionColumn) -> list[int]:
+        found = tokens_behind(self.tokenizer, self.parts.tail, column.label)
+        if found is None or not found[1]:
+            raise UserError(
+                f"question {key!r}: the label {column.label!r} changes the tokens of this model's chat template before "
+                "it; ask it by characters"
+            )
+        return found[1]
 
     def _check_dimensions(self) -> None:
         for question in self.questions.questions:

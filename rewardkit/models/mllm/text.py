@@ -27,7 +27,7 @@ class ChatParts:
     Attributes:
         head: Up to the user's text, with the image's place in it once.
         tail: Between the user's text and the answer.
-        end: The control token that ends the answer; empty where the template has none.
+        end: The control token that ends the answer: the template's, else the tokenizer's end of text; or empty.
     """
 
     head: str
@@ -67,7 +67,7 @@ def chat_parts(processor: Any) -> ChatParts:
         )
     control = control_tokens(processor.tokenizer)
     found = re.match(r"\s*(" + "|".join(re.escape(t) for t in sorted(control, key=len, reverse=True)) + ")", end)
-    return ChatParts(head, tail, found.group(1) if found else "")
+    return ChatParts(head, tail, found.group(1) if found else processor.tokenizer.eos_token or "")
 
 
 def control_tokens(tokenizer: Any) -> dict[str, int]:
@@ -106,10 +106,26 @@ def bos_before(tokenizer: Any, head: list[int]) -> list[int]:
     return [bos] if bos is not None and starts[:1] == [bos] and head[:1] != [bos] else []
 
 
-def token_after(tokenizer: Any, tail: str, text: str) -> int | None:
-    """The one token that ``text`` is behind ``tail``; None where it is several, or changes those of the tail."""
-    before, both = encode_template(tokenizer, tail), encode_template(tokenizer, tail + text)
-    return both[-1] if len(both) == len(before) + 1 and both[:-1] == before else None
+def bare_token(tokenizer: Any, character: str) -> int | None:
+    """The one token that a character is with no space before it; None where it is several, or unknown.
+
+    A template may end with a space ("Assistant: "). Written behind it, some characters would melt into the space and
+    others not; so every option is its bare character, behind the same prompt.
+    """
+    before, both = _encode(tokenizer, "\n"), _encode(tokenizer, f"\n{character}")
+    one = len(both) == len(before) + 1 and both[:-1] == before
+    return both[-1] if one and both[-1] != tokenizer.unk_token_id else None
+
+
+def tokens_behind(tokenizer: Any, tail: str, text: str) -> tuple[list[int], list[int]] | None:
+    """Tokens of the template's tail and of a text behind it, as the tokenizer writes both together.
+
+    Spaces at the end of the tail count as the text's, which they may melt into ("▁-", "1"). None where the tail's
+    tokens still depend on the text.
+    """
+    short = tail.rstrip(" ")
+    before, both = encode_template(tokenizer, short), encode_template(tokenizer, tail + text)
+    return (before, both[len(before) :]) if both[: len(before)] == before else None
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_mllm import picture, questions
+from tiny_mllm import FAMILIES, picture, questions
 
 from rewardkit.data.questions import Option, Question, QuestionSet, read_questions
 from rewardkit.errors import BadSample, UserError
 from rewardkit.models.mllm.options import expected_scores, not_applicable, option_columns
 from rewardkit.models.mllm.rows import Answered, QuestionRows
+from rewardkit.models.mllm.small import question_texts, train_tokenizer
 from rewardkit.models.mllm.text import SCORE_TOKEN, control_tokens, encode_text
 
 SLOTS = {"Object": "elephant; bird;", "Count": "none"}
@@ -204,3 +205,40 @@ def test_answers_that_are_none_of_their_question_are_bad_samples(
     ):
         with pytest.raises(BadSample, match=reason):
             maker.read(picture(1), "", answered)  # type: ignore[arg-type]
+
+
+SPACED = (
+    "{% for m in messages %}{{ m['role'].upper() + ': ' }}{% for p in m['content'] %}"
+    "{% if p['type'] == 'image' %}<image>\n{% else %}{{ p['text'] + ' ' }}{% endif %}{% endfor %}{% endfor %}"
+)
+"""As LLaVA's: a space before an answer, and no token that ends it."""
+
+
+@pytest.fixture
+def spaced() -> Any:
+    """A processor of LLaVA-NeXT in whose tokenizer " N" and " -" are tokens, and " 1" is two, as in real ones."""
+    processor = FAMILIES["llava_next"]()[1]
+    texts = [*question_texts([questions()]), *["USER: N -1 ASSISTANT: N ASSISTANT: -1 N -2"] * 50]
+    processor.tokenizer = train_tokenizer(texts, specials=("<image>",), chat_template=SPACED)
+    processor.chat_template = SPACED
+    return processor
+
+
+def test_options_behind_a_space_stay_one_token(spaced: Any, dimensions: tuple[str, ...]) -> None:
+    tokenizer = spaced.tokenizer
+    assert len(tokenizer(" N")["input_ids"]) == 1 and len(tokenizer(" 1")["input_ids"]) == 2
+    maker = QuestionRows(spaced, questions(), dimensions)
+    read = maker.read(picture(1), "", {"face": Answered(said=0)})
+    (row,) = read.rows
+    assert tokenizer.decode(row.ids[: row.prompt]).endswith("ASSISTANT: ")
+    assert [tokenizer.decode([token]) for token in read.asked[0].tokens] == [*"01234N"]
+    assert row.ids[row.prompt :] == [read.asked[0].tokens[-1], tokenizer.eos_token_id], "the end is learned too"
+
+
+def test_published_labels_behind_a_space_are_whole(spaced: Any, dimensions: tuple[str, ...]) -> None:
+    tokenizer = spaced.tokenizer
+    rows = QuestionRows(spaced, questions(), dimensions, style="published").read(picture(1), "", [questions()["face"]])
+    answers = [row.ids[row.prompt :] for row in rows.rows]
+    assert [tokenizer.decode(answer) for answer in answers] == [" 0", " 1", " 2", " 3", " 4", " -1"]
+    whole = tokenizer(" ASSISTANT: -1")["input_ids"]
+    assert whole[-len(answers[-1]) :] == answers[-1] and rows.rows[-1].ids[-len(whole) :] == whole
