@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ LLAMA = {
 }
 
 
+@functools.cache
 def questions() -> QuestionSet:
     return read_questions("evalalign")
 

@@ -97,7 +97,7 @@ def test_the_vision_tower_runs_once(evaluator: MLLMReward) -> None:
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("style", ["characters", "published"])
+@pytest.mark.parametrize("style", ["characters", pytest.param("published", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_sharing_padding_and_batch_mates_change_nothing(evaluator: MLLMReward, style: Any) -> None:
     rows = maker(evaluator, style=style)
