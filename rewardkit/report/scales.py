@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MAX_POINTS = 240
 """A curve of more points is drawn as the mean and the range of this many pieces."""
 
+TINY = 1e-290
+"""Values nearer to each other than this are drawn as equal; arithmetic on smaller ones loses its digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -43,8 +46,9 @@ def axis_of(low: float, high: float, *, ticks: int = 5, grow: bool = True) -> Ax
         ticks: Wished for.
         grow: The axis ends at tick marks; else it ends at the values.
     """
-    if not high > low:
-        pad = abs(low) * 0.1 or 0.5
+    size = max(abs(low), abs(high))
+    if not high - low > 1e-12 * size + TINY:  # equal, or too near for steps between them to differ
+        pad = size * 0.1 if size > TINY else 0.5
         low, high = low - pad, high + pad
     step = _round_step((high - low) / max(1, ticks - 1))
     if grow:

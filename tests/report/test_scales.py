@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rewardkit.report.scales import MAX_POINTS, axis_of, number, pieces
@@ -14,6 +14,9 @@ finite = st.floats(-1e12, 1e12, allow_nan=False)
 
 
 @given(finite, finite)
+@example(0.0, 5e-324)
+@example(1e12, 1e12 + 2e-4)
+@example(1e-310, 2e-310)
 def test_axis_holds_its_values_with_few_ticks(a: float, b: float) -> None:
     axis = axis_of(min(a, b), max(a, b))
     slack = 1e-6 * (axis.high - axis.low)
