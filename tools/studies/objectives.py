@@ -12,7 +12,6 @@ for each data set. FOLDER is AVT-AI's; without it only the embedded dataset is s
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from study_arguments import study_arguments
 from study_data import FULL, SHORT, Fold, Size, StudyData, avt, embedded, head_arguments
 from study_labels import FLIPPED, LabelSet, law_of_demo, law_of_people, write_first_groups, write_label_sets
 from study_plots import plot_arms
@@ -89,7 +89,7 @@ class Trained:
 
 def main() -> int:
     """Runs the study and writes what it found."""
-    arguments = _arguments()
+    arguments = study_arguments(__doc__, seeds_of="labels, order and heads")
     out: Path = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     seeds = [int(text) for text in arguments.seeds.split(",")][: 1 if arguments.short else None]
@@ -107,20 +107,6 @@ def main() -> int:
         facts[data.name] = _facts(labels, rates, list(arms_of))
     _write(out, arms, facts, list(arms_of), seeds, short=arguments.short, page=arguments.page)
     return 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the study; what is finished in it is not run again")
-    parser.add_argument("--seeds", default="0,1,2", help="seeds of labels, order and heads")
-    parser.add_argument("--avt", type=Path, default=None, help="folder of AVT-AI")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
-    parser.add_argument("--short", action="store_true", help="one seed and little of everything: does it all work?")
-    parser.add_argument("--page", type=Path, default=None, help="page that the results are written into")
-    arguments = parser.parse_args()
-    if arguments.short and arguments.page:
-        parser.error("--page takes the results of a full study; those of --short mean nothing")
-    return arguments
 
 
 def _estimate(

@@ -20,12 +20,12 @@ that encodings are counted, not paid. Results as ``objectives.py``.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from study_arguments import study_arguments
 from study_data import FULL, ONLY_OVERALL, SHORT, avt, head_arguments, lean
 from study_plots import plot_arms
 from study_results import Arm, compare_arms, rows, sentences, write_page, write_results
@@ -84,16 +84,7 @@ class Plan:
 
 def main() -> int:
     """Runs the study and writes what it found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the study; what is finished in it is not run again")
-    parser.add_argument("--seeds", default="0,1,2", help="seeds of weights and order")
-    parser.add_argument("--avt", type=Path, default=None, help="folder of AVT-AI")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
-    parser.add_argument("--short", action="store_true", help="one seed and little of everything: does it all work?")
-    parser.add_argument("--page", type=Path, default=None, help="page that the results are written into")
-    arguments = parser.parse_args()
-    if arguments.short and arguments.page:
-        parser.error("--page takes the results of a full study; those of --short mean nothing")
+    arguments = study_arguments(__doc__, seeds_of="weights and order")
     out: Path = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     seeds = [int(text) for text in arguments.seeds.split(",")][: 1 if arguments.short else None]
