@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from rewardkit.config.options import option
 
+STRATEGIES = ("auto", "ddp", "zero1", "zero2", "zero3", "fsdp")
+"""How ranks share the work."""
+OFFLOADS = ("none", "cpu", "nvme")
+"""Where a share lies while it is not used."""
+
 
 @dataclass
 class OptimOptions:
@@ -45,8 +50,24 @@ class TrainerOptions:
     """Number of processes on this machine (one GPU each where there are GPUs), or auto."""
     nodes: int = option(1, at_least=1)
     """Machines that take part."""
-    strategy: str = option("auto", choices=("auto", "ddp"))
-    """How ranks share the work: auto takes ddp where there is more than one."""
+    strategy: str = option("auto", choices=STRATEGIES)
+    """How ranks share the work: auto takes ddp where there is more than one rank. ddp: each rank holds everything.
+    zero1, zero2, zero3: DeepSpeed shares the optimiser's state among the ranks, then the gradients too, then the weights
+    too. fsdp: torch shares all three."""
+    offload_optimizer: str = option("none", choices=OFFLOADS)
+    """Where zero1, zero2 and zero3 keep the optimiser's state and take its step: none (the device), cpu, or nvme (a
+    disk; zero3 only)."""
+    offload_parameters: str = option("none", choices=OFFLOADS)
+    """Where zero3 keeps the weights between their uses: none (the device), cpu or nvme."""
+    nvme_path: str | None = option(None)
+    """Folder on a fast local disk, the same on every machine, for what is offloaded to nvme."""
+    bucket_mb: float | None = option(None, above=0)
+    """Megabytes of gradients (zero1 to zero3: of weights too) that are exchanged at once. Larger ones keep a network
+    busier and take more memory. Default: 25 with ddp, 800 with zero1 to zero3; fsdp exchanges layer by layer."""
+    communication: str = option("32", choices=("32", "bf16"))
+    """In what gradients travel between ranks: 32, or bf16, which halves the bytes and rounds each share."""
+    deepspeed_config: str | None = option(None)
+    """A complete DeepSpeed configuration (JSON) for zero1 to zero3; what it says may not contradict the recipe."""
     precision: str = option("32", choices=("32", "bf16", "16", "auto"))
     """Arithmetic of the towers: 32, or autocast to bf16 or 16; auto is bf16 where the machine computes in it, else 32.
     Scores and losses are always 32."""
