@@ -20,7 +20,9 @@ from rewardkit.data.group import Group
 from rewardkit.data.shards import Sample, read_record, read_sample, shard_paths
 from rewardkit.errors import DataError, UserError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+WITHOUT_ANSWERS = 3
+"""The format before: without the answers one by one, which only an evaluator needs. It is still read."""
 INDEX_FILE = "index.json"
 MAX_LEVELS = 32
 """An integer scale with more levels than this is treated as continuous: ratings, but no answers over levels."""
@@ -37,6 +39,7 @@ ARRAYS: Mapping[str, str] = {
     "rankings": "int32",
     "ratings": "int32",
     "captions": "int32",
+    "answers": "int32",
     "prompt_tokens": "int32",
     "pixels": "int64",
     "prompt_hash": "uint64",
@@ -46,6 +49,9 @@ ARRAYS: Mapping[str, str] = {
     "each_comparison_decided": "bool",
     "each_candidate_rated": "bool",
     "each_candidate_hash": "uint64",
+    "each_answer_candidate": "int16",
+    "each_answer_dimension": "int16",
+    "each_answer_value": "float64",
 }
 WIDE = (
     "comparisons",
@@ -57,6 +63,8 @@ WIDE = (
     "each_candidate_rated",
 )
 """Arrays with a column for each dimension."""
+EACH = ("candidate", "comparison", "answer")
+"""Of these an array ``each_…`` has a row for each one; the others have a row for each group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class ShardIndex:
-    """An opened index. n groups, D dimensions, C candidates in all, M comparisons in all.
+    """An opened index. n groups, D dimensions, C candidates, M comparisons, A answers in all.
 
     Attributes:
         folder: Where the shards lie.
@@ -91,6 +99,7 @@ class ShardIndex:
         sources: Name of a data set to its groups, where the records say so.
         left_out: Samples that could not be indexed: shard, key, reason.
         made: How it was made.
+        lists_answers: Whether its answers are listed one by one; not in an index of the format before.
         digest: Hex; the same for the same samples in the same order and shards of the same sizes.
         shard: int32 ``[n]``, ascending. offset, length: int64 ``[n]``, the sample's bytes in its shard.
         candidates: int32 ``[n]``.
@@ -101,6 +110,7 @@ class ShardIndex:
         rankings: int32 ``[n, D]``, as ``comparisons.rankings_to_learn`` gives them.
         ratings: int32 ``[n, D]``, candidates with at least one numeric answer.
         captions: int32 ``[n]``, candidates with a caption of their own (``slots["captions"]``).
+        answers: int32 ``[n]``, all that anybody answered, N/A too.
         prompt_tokens: int32 ``[n]``, CLIP BPE tokens with start and end; texts are cut to 4096 letters first.
         pixels: int64 ``[n]``, of all candidates together; unreadable images count 0.
         prompt_hash: uint64 ``[n]``, of the prompt's text; 0 for an empty prompt.
@@ -111,6 +121,10 @@ class ShardIndex:
         each_comparison_decided: bool ``[M]``.
         each_candidate_rated: bool ``[C, D]``, whether the candidate has a numeric answer.
         each_candidate_hash: uint64 ``[C]``, first bytes of the image files' sha256.
+        each_answer_candidate: int16 ``[A]``, the candidate's place in its group, group after group, in the order of
+            ``Group.answers``.
+        each_answer_dimension: int16 ``[A]``, its column.
+        each_answer_value: float64 ``[A]``, NaN is N/A.
     """
 
     folder: Path
@@ -122,6 +136,7 @@ class ShardIndex:
     left_out: tuple[Mapping[str, str], ...]
     made: Mapping[str, Any]
     digest: str
+    lists_answers: bool
     shard: NDArray[np.int32]
     offset: NDArray[np.int64]
     length: NDArray[np.int64]
@@ -133,6 +148,7 @@ class ShardIndex:
     rankings: NDArray[np.int32]
     ratings: NDArray[np.int32]
     captions: NDArray[np.int32]
+    answers: NDArray[np.int32]
     prompt_tokens: NDArray[np.int32]
     pixels: NDArray[np.int64]
     prompt_hash: NDArray[np.uint64]
@@ -142,6 +158,9 @@ class ShardIndex:
     each_comparison_decided: NDArray[np.bool_]
     each_candidate_rated: NDArray[np.bool_]
     each_candidate_hash: NDArray[np.uint64]
+    each_answer_candidate: NDArray[np.int16]
+    each_answer_dimension: NDArray[np.int16]
+    each_answer_value: NDArray[np.float64]
 
     @classmethod
     def open(cls, folder: str | Path) -> ShardIndex:
@@ -159,7 +178,7 @@ class ShardIndex:
             raise UserError(f"{folder}: the shards have no index yet; {remedy}")
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            if record["version"] != FORMAT_VERSION:
+            if record["version"] not in (WITHOUT_ANSWERS, FORMAT_VERSION):
                 raise UserError(f"{file}: its format is {record['version']}, not {FORMAT_VERSION}; {remedy}")
             then = {shard["name"]: shard["bytes"] for shard in record["shards"]}
             index = cls(
@@ -172,9 +191,10 @@ class ShardIndex:
                 left_out=tuple(record["left_out"]),
                 made=record["made"],
                 digest=record["digest"],
-                **_open_arrays(folder / record["arrays"]),
+                lists_answers=record["version"] == FORMAT_VERSION,
+                **_open_arrays(folder / record["arrays"], record["version"]),
             )
-            index._check_lengths(record["counts"])
+            index._check_lengths({"answers": 0, **record["counts"]})
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); {remedy}") from error
         changed = _changes(then, {path.name: path.stat().st_size for path in paths})
@@ -207,10 +227,11 @@ class ShardIndex:
 
     def _check_lengths(self, counts: Mapping[str, int]) -> None:
         """Whether the arrays belong together; raises ValueError."""
-        n, d, c, m = counts["groups"], len(self.dimensions), counts["candidates"], counts["comparisons"]
+        n, d = counts["groups"], len(self.dimensions)
+        each = {f"each_{what}": counts[f"{what}s"] for what in EACH}
         for name in ARRAYS:
             array = getattr(self, name)
-            first = m if name.startswith("each_comparison") else c if name.startswith("each_candidate") else n
+            first = next((count for start, count in each.items() if name.startswith(start)), n)
             if array.shape != ((first, d) if name in WIDE else (first,)):
                 raise ValueError(f"{name} has shape {array.shape}")
 
@@ -221,9 +242,13 @@ def _shard_path(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _open_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    arrays = {}
+def _open_arrays(folder: Path, version: int) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
     for name, kind in ARRAYS.items():
+        if version == WITHOUT_ANSWERS and "answer" in name:
+            rows = len(arrays["shard"]) if name == "answers" else 0
+            arrays[name] = np.broadcast_to(np.zeros((), kind), (rows,))
+            continue
         path = folder / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)

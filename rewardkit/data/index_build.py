@@ -18,7 +18,7 @@ import numpy as np
 
 from rewardkit.data.group import Group
 from rewardkit.data.image_files import image_size
-from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, WIDE, Scale, ShardIndex
+from rewardkit.data.index import ARRAYS, EACH, FORMAT_VERSION, INDEX_FILE, WIDE, Scale, ShardIndex
 from rewardkit.data.index_rows import IndexRows, ShardRows, aligned, hash_of
 from rewardkit.data.shard_writer import Written
 from rewardkit.data.shards import Sample, StoredSample, open_sample, scan_shard, shard_paths
@@ -145,6 +145,7 @@ class _Totals:
     candidates: int = 0
     comparisons: int = 0
     rankings: int = 0
+    answers: int = 0
 
     def add(self, rows: IndexRows) -> None:
         self.shards += rows.shards
@@ -157,6 +158,7 @@ class _Totals:
         self.candidates += len(rows.arrays["each_candidate_hash"])
         self.comparisons += len(rows.arrays["each_comparison_dimension"])
         self.rankings += int(rows.arrays["rankings"].sum())
+        self.answers += len(rows.arrays["each_answer_value"])
 
 
 def write_index(
@@ -225,6 +227,7 @@ def _write(
             "candidates": totals.candidates,
             "comparisons": totals.comparisons,
             "rankings": totals.rankings,
+            "answers": totals.answers,
         },
         "made": made,
         "left_out": totals.left_out,
@@ -240,7 +243,7 @@ def _write(
 
 def _write_arrays(folder: Path, parts: Sequence[Part], totals: _Totals, dimensions: tuple[str, ...]) -> None:
     """Each array under its name, written part after part."""
-    lengths = {"each_candidate": totals.candidates, "each_comparison": totals.comparisons}
+    lengths = {f"each_{what}": getattr(totals, f"{what}s") for what in EACH}
     column = {name: n for n, name in enumerate(dimensions)}
     with ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in ARRAYS}

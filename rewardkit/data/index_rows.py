@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 
 from rewardkit.data.comparisons import all_comparisons, is_decided, ranked_dimensions
 from rewardkit.data.group import NOT_APPLICABLE, Group
-from rewardkit.data.index import ARRAYS, WIDE, Scale, ShardIndex
+from rewardkit.data.index import ARRAYS, INDEX_FILE, WIDE, Scale, ShardIndex
 from rewardkit.data.prompt_tokens import prompt_tokens
 from rewardkit.data.shard_writer import Written
+from rewardkit.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,16 @@ class IndexRows:
 
     @classmethod
     def of_index(cls, index: ShardIndex) -> IndexRows:
-        """The rows of a whole shard set; its arrays stay mapped."""
+        """The rows of a whole shard set; its arrays stay mapped.
+
+        Raises:
+            UserError: The index is of a format that does not list the answers.
+        """
+        if not index.lists_answers:
+            raise UserError(
+                f"{index.folder / INDEX_FILE}: its format does not list the answers one by one; run "
+                f"`rewardkit data index src={index.folder}`"
+            )
         shards = [
             {"name": name, "bytes": (index.folder / name).stat().st_size, "digest": digest}
             for name, digest in zip(index.shards, index.shard_digests, strict=True)
@@ -95,6 +106,10 @@ class ShardRows:
     comparisons_in: list[int] = field(default_factory=list)
     rankings: list[tuple[int, str]] = field(default_factory=list)
     rated: list[tuple[int, str]] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    each_answer_candidate: list[int] = field(default_factory=list)
+    each_answer_value: list[float] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
 
     def add(self, sample: Written) -> None:
         """Adds one sample; its record names the sha256 and size of every image."""
@@ -126,7 +141,11 @@ class ShardRows:
         self.dimensions.update(group.dimensions)
         if group.rankings or group.answers:
             self.rankings += [(row, dimension) for dimension in ranked_dimensions(group)]
+        self.answers.append(len(group.answers))
         for answer in group.answers:
+            self.answered.append(answer.dimension)
+            self.each_answer_candidate.append(answer.candidate)
+            self.each_answer_value.append(math.nan if answer.value == NOT_APPLICABLE else float(answer.value))
             if answer.value != NOT_APPLICABLE:
                 value = float(answer.value)
                 seen = Scale(value, value, value.is_integer())
@@ -172,6 +191,7 @@ class ShardRows:
             "each_comparison_weight": each_weight,
             "each_comparison_decided": each_decided,
             "each_candidate_rated": rated,
+            "each_answer_dimension": np.array([column[name] for name in self.answered], np.int64),
         }
         return {
             name: np.ascontiguousarray(made[name] if name in made else np.array(getattr(self, name), kind), dtype=kind)
@@ -198,7 +218,7 @@ def aligned(name: str, array: NDArray[Any], columns: Sequence[int], width: int, 
     """
     if name == "shard":
         return array + np.int32(first_shard)
-    if name == "each_comparison_dimension":
+    if name in ("each_comparison_dimension", "each_answer_dimension"):
         return np.asarray(columns, array.dtype)[array] if len(array) else array
     return spread(array, columns, width) if name in WIDE else array
 

@@ -104,7 +104,7 @@ def shard_name(number: int) -> str:
 def rows(number: int, first: int, count: int) -> IndexRows:
     """The rows of one shard, by its number alone."""
     draw = np.random.default_rng(number)
-    lengths = {"each_candidate": count * CANDIDATES, "each_comparison": count * COMPARISONS}
+    lengths = {"each_candidate": count * CANDIDATES, "each_comparison": count * COMPARISONS, "each_answer": 0}
     arrays = {}
     for name, kind in ARRAYS.items():
         length = next((found for start, found in lengths.items() if name.startswith(start)), count)
@@ -174,7 +174,8 @@ def order_bytes(groups: int = 1_000_000) -> tuple[float, float]:
 
 def array_bytes(name: str) -> int:
     """Bytes of one array for one group."""
-    each = CANDIDATES if name.startswith("each_candidate") else COMPARISONS if name.startswith("each_comparison") else 1
+    rows = {"each_candidate": CANDIDATES, "each_comparison": COMPARISONS, "each_answer": 0}
+    each = next((found for start, found in rows.items() if name.startswith(start)), 1)
     return np.dtype(ARRAYS[name]).itemsize * each * (DIMENSIONS if name in WIDE else 1)
 
 
