@@ -22,7 +22,8 @@ from rewardkit.errors import DataError, UserError
 
 FORMAT_VERSION = 4
 WITHOUT_ANSWERS = 3
-"""The format before: without the answers one by one, which only an evaluator needs. It is still read."""
+"""The format before: without the answers one by one, which only an evaluator needs, and without what a reader over a
+network checks. It is still read."""
 INDEX_FILE = "index.json"
 MAX_LEVELS = 32
 """An integer scale with more levels than this is treated as continuous: ratings, but no answers over levels."""
@@ -44,6 +45,7 @@ ARRAYS: Mapping[str, str] = {
     "pixels": "int64",
     "prompt_hash": "uint64",
     "key_hash": "uint64",
+    "record_hash": "uint64",
     "each_comparison_dimension": "int16",
     "each_comparison_weight": "float32",
     "each_comparison_decided": "bool",
@@ -93,6 +95,7 @@ class ShardIndex:
     Attributes:
         folder: Where the shards lie.
         shards: Their file names, in order.
+        shard_bytes: Size of each.
         shard_digests: Hex, of the samples in each.
         dimensions: Every dimension that the data speak to, sorted; the columns of the ``[n, D]`` arrays.
         scales: Dimension to scale, for those with numeric answers.
@@ -115,6 +118,7 @@ class ShardIndex:
         pixels: int64 ``[n]``, of all candidates together; unreadable images count 0.
         prompt_hash: uint64 ``[n]``, of the prompt's text; 0 for an empty prompt.
         key_hash: uint64 ``[n]``, of the sample's key.
+        record_hash: uint64 ``[n]``, first bytes of the sha256 of its ``KEY.json``.
         each_comparison_dimension: int16 ``[M]``, column of each comparison, group after group, in the order of
             ``all_comparisons``.
         each_comparison_weight: float32 ``[M]``.
@@ -129,6 +133,7 @@ class ShardIndex:
 
     folder: Path
     shards: tuple[str, ...]
+    shard_bytes: tuple[int, ...]
     shard_digests: tuple[str, ...]
     dimensions: tuple[str, ...]
     scales: Mapping[str, Scale]
@@ -153,6 +158,7 @@ class ShardIndex:
     pixels: NDArray[np.int64]
     prompt_hash: NDArray[np.uint64]
     key_hash: NDArray[np.uint64]
+    record_hash: NDArray[np.uint64]
     each_comparison_dimension: NDArray[np.int16]
     each_comparison_weight: NDArray[np.float32]
     each_comparison_decided: NDArray[np.bool_]
@@ -184,6 +190,7 @@ class ShardIndex:
             index = cls(
                 folder=folder,
                 shards=tuple(then),
+                shard_bytes=tuple(then.values()),
                 shard_digests=tuple(shard["digest"] for shard in record["shards"]),
                 dimensions=tuple(record["dimensions"]),
                 scales={name: Scale(**scale) for name, scale in record["scales"].items()},
@@ -245,8 +252,8 @@ def _shard_path(folder: Path, name: str) -> Path:
 def _open_arrays(folder: Path, version: int) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for name, kind in ARRAYS.items():
-        if version == WITHOUT_ANSWERS and "answer" in name:
-            rows = len(arrays["shard"]) if name == "answers" else 0
+        if version == WITHOUT_ANSWERS and ("answer" in name or name == "record_hash"):
+            rows = 0 if name.startswith("each_") else len(arrays["shard"])
             arrays[name] = np.broadcast_to(np.zeros((), kind), (rows,))
             continue
         path = folder / f"{name}.npy"

@@ -207,7 +207,7 @@ def _write(
     target = folder / f"index-{digest[:16]}"
     temporary = Path(tempfile.mkdtemp(prefix=".index-", dir=folder))
     try:
-        _write_arrays(temporary, parts, totals, dimensions)
+        files = _write_arrays(temporary, parts, totals, dimensions)
         _refuse_doubles(temporary, folder, totals)
         temporary.chmod(0o755)
         if target.exists():  # in use until index.json names the new one
@@ -219,6 +219,7 @@ def _write(
         "version": FORMAT_VERSION,
         "digest": digest,
         "arrays": target.name,
+        "files": files,
         "dimensions": dimensions,
         "scales": {name: asdict(scale) for name, scale in sorted({**totals.scales, **scales}.items())},
         "sources": dict(sorted(totals.sources.items())),
@@ -241,8 +242,10 @@ def _write(
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_arrays(folder: Path, parts: Sequence[Part], totals: _Totals, dimensions: tuple[str, ...]) -> None:
-    """Each array under its name, written part after part."""
+def _write_arrays(
+    folder: Path, parts: Sequence[Part], totals: _Totals, dimensions: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Each array under its name, written part after part; returns the size and sha256 of each file."""
     lengths = {f"each_{what}": getattr(totals, f"{what}s") for what in EACH}
     column = {name: n for n, name in enumerate(dimensions)}
     with ExitStack() as stack:
@@ -260,6 +263,12 @@ def _write_arrays(folder: Path, parts: Sequence[Part], totals: _Totals, dimensio
                 piece = aligned(name, rows.arrays[name], columns, len(dimensions), first_shard)
                 files[name].write(np.ascontiguousarray(piece, dtype=kind).tobytes())
             first_shard += len(rows.shards)
+    return {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_doubles(arrays: Path, folder: Path, totals: _Totals) -> None:

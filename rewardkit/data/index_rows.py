@@ -77,8 +77,8 @@ class IndexRows:
                 f"`rewardkit data index src={index.folder}`"
             )
         shards = [
-            {"name": name, "bytes": (index.folder / name).stat().st_size, "digest": digest}
-            for name, digest in zip(index.shards, index.shard_digests, strict=True)
+            {"name": name, "bytes": size, "digest": digest}
+            for name, size, digest in zip(index.shards, index.shard_bytes, index.shard_digests, strict=True)
         ]
         arrays = {name: getattr(index, name) for name in ARRAYS}
         return cls(shards, index.dimensions, index.scales, index.sources, index.left_out, arrays)
@@ -101,6 +101,7 @@ class ShardRows:
     pixels: list[int] = field(default_factory=list)
     prompt_hash: list[int] = field(default_factory=list)
     key_hash: list[int] = field(default_factory=list)
+    record_hash: list[int] = field(default_factory=list)
     each_candidate_hash: list[int] = field(default_factory=list)
     comparisons: list[tuple[str, float, bool]] = field(default_factory=list)
     comparisons_in: list[int] = field(default_factory=list)
@@ -116,7 +117,9 @@ class ShardRows:
         group = sample.group
         hashes = [bytes.fromhex(candidate.sha256 or "") for candidate in group.candidates]
         name = sample.key.encode("utf-8", "surrogateescape")
-        self.digest.update(b"\0".join([name, hashlib.sha256(sample.record).digest(), *hashes]))
+        record = hashlib.sha256(sample.record).digest()
+        self.digest.update(b"\0".join([name, record, *hashes]))
+        self.record_hash.append(int.from_bytes(record[:8], "little"))
         self.offset.append(sample.offset)
         self.length.append(sample.length)
         self.key_hash.append(hash_of(name))
