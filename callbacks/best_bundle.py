@@ -12,7 +12,7 @@ from rewardkit.callbacks.deciding import deciding_accuracy, deciding_dimension
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy, Validation
 
 from rewardkit.metrics.calibration import score_statistics
-from rewardkit.models.bundle import save_bundle
+from rewardkit.models.save import save_reward
 
 
 class BestBundle(Callback):
@@ -67,7 +67,7 @@ class BestBundle(Callback):
         calibration = score_statistics(in_users_scale(validations[0], model.of_logits()))
         about = {"step": self.best_step, "selected": f"best of {self.validations} validations on this set so far"}
         evaluation = [{"set": v.set, **about, **row} for v in validations for row in v.rows]
-        save_bundle(self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe)
+        save_reward(self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe)
 
 
 def in_users_scale(validation: Validation, of_logits: Mapping[str, tuple[float, float]]) -> Any:

@@ -27,7 +27,8 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"out={out} exists already and is not overwritten; choose another folder")
     from rewardkit.commands.open_model import bundle_of_file, open_model
     from rewardkit.engine.train import quieten
-    from rewardkit.models.bundle import RECORD, save_bundle
+    from rewardkit.models.bundle import save_bundle
+    from rewardkit.models.bundle_record import RECORD
 
     quieten(None)
     loaded = open_model(options.model, device="cpu")

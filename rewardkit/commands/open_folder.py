@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from rewardkit.models.bundle import bundle_record, digest_of
+from rewardkit.models.bundle import bundle_record
+from rewardkit.models.bundle_record import digest_of
 from rewardkit.models.clip import Output, build_clip_reward
 from rewardkit.models.load import LoadedReward
 from rewardkit.models.pretrained_folder import HUB, OPEN_CLIP_CONFIG, find_folder, is_published

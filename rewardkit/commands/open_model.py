@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,35 +16,49 @@ from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
 from rewardkit.config.show import with_null_sections
 from rewardkit.errors import UserError
-from rewardkit.models.bundle import RECORD, save_bundle
+from rewardkit.models.bundle_record import RECORD, find_bundle
 from rewardkit.models.load import LoadedReward, load
 from rewardkit.models.pretrained_folder import AUTO
+from rewardkit.models.save import save_reward
+
+if TYPE_CHECKING:
+    from rewardkit.models.mllm.scoring import LoadedEvaluator
 
 PUBLISHED = (".pt", ".pth", ".bin", ".safetensors")
 """Endings of weight files; the one that tells its own architecture is ImageReward.pt."""
 
 
-def open_model(name: str | None, *, device: str = "auto") -> LoadedReward:
+def open_model(
+    name: str | None, *, device: str = "auto", questions: str | None = None, base: str | None = None
+) -> LoadedReward | LoadedEvaluator:
     """Loads ``model=RUN|BUNDLE|CHECKPOINT``, a published ImageReward.pt, or a CLIP's folder (``open_folder``).
 
+    Args:
+        name: What the command line says.
+        device: See ``find_device``.
+        questions: Of an evaluator: the questions to ask instead of its own.
+        base: Of an evaluator that is an adapter: where its base lies now.
+
     Raises:
-        UserError: Nothing is named, or it is none of these.
+        UserError: Nothing is named, or it is none of these; questions or a base for a model that is no evaluator.
         CheckpointError: What is there is damaged or does not fit.
     """
     if name is None:
         raise UserError("name a model: model=RUN, model=BUNDLE or model=CHECKPOINT")
     path, where = Path(name), find_device(device)
-    if (path / RECORD).is_file() or (path / "bundle" / RECORD).is_file():
-        return load(path, where)
+    if find_bundle(path) is not None:
+        return load(path, where, questions=questions, base=base)
     if path.is_file() and path.suffix in (".ckpt", *PUBLISHED):
         with tempfile.TemporaryDirectory() as scratch:
-            return load(bundle_of_file(path, Path(scratch) / "bundle"), where)
+            return load(bundle_of_file(path, Path(scratch) / "bundle"), where, questions=questions, base=base)
     if RunLayout(path).exists:
         raise UserError(
             f"model={name}: the run has no bundle yet; it is written at its first validation. Finish it with "
             f"`fit resume={name}`, or name a checkpoint in {RunLayout(path).checkpoints}."
         )
     if names_folder(name):
+        if questions is not None or base is not None:
+            raise UserError(f"model={name} is a CLIP; questions= and base= are for evaluators, which answer questions")
         return open_folder(name, where)
     if not path.exists():
         raise UserError(f"model={name}: there is no such file or folder")
@@ -65,7 +79,7 @@ def bundle_of_file(path: Path, folder: Path) -> Path:
         return bundle_of_checkpoint(path, folder)
     from rewardkit.models.imagereward import read_imagereward
 
-    return save_bundle(folder, read_imagereward(path))
+    return save_reward(folder, read_imagereward(path))
 
 
 def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
@@ -87,7 +101,7 @@ def bundle_of_checkpoint(path: Path, folder: Path) -> Path:
     # What such a run validates and exports is the average of its weights.
     state |= checkpoint.get("callbacks", {}).get("EMA", {}).get("average", {})
     load_strictly(model, state, source=str(path))
-    return save_bundle(folder, model, recipe=values_of_run(path.parent.parent))
+    return save_reward(folder, model, recipe=values_of_run(path.parent.parent))
 
 
 def options_of_run(folder: Path) -> FitOptions:

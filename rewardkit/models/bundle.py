@@ -15,13 +15,10 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +27,16 @@ from open_clip.hf_model import HFTextEncoder
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import rewardkit
 from rewardkit.models.blip import BLIPReward
 from rewardkit.models.blip_bundle import describe_blip
 from rewardkit.models.bundle_card import card_text
+from rewardkit.models.bundle_record import FORMAT, FORMAT_VERSIONS, RECORD, WEIGHTS, sha256_of, versions
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.kinds import Reward
 from rewardkit.models.overall import describe_overall
 
-FORMAT = "rewardkit-bundle"
-FORMAT_VERSION = 2
-"""2: an ``overall`` that follows from the others, uncertainty, BLIPs. Bundles of format 1 are read as they were."""
-WEIGHTS = "model.safetensors"
-RECORD = "bundle.json"
 TOKENIZER = "tokenizer"
 TEXT_TOWER = "text_tower"
-
-_PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "pillow")
-"""Packages whose version can move a score."""
 
 
 def save_bundle(
@@ -145,36 +134,14 @@ def parts_of(model: Reward) -> dict[str, nn.Module]:
     return {name: child for name, child in model.named_children() if child is not model.towers}
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, rewardkit and the packages that can move a score."""
-    found = {"python": platform.python_version(), "rewardkit": rewardkit.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_of(paths: Sequence[Path]) -> str:
-    """Hex digest of several files, in the order of their names."""
-    digests = [sha256_of(path) for path in sorted(paths)]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
 def _record_of(model: Reward, folder: Path) -> dict[str, Any]:
     """What the record says of the model itself; files that it names are written to ``folder``."""
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION}
     if isinstance(model, BLIPReward):
-        return {**head, **describe_blip(model, folder, tokenizer=TOKENIZER)}
+        described = describe_blip(model, folder, tokenizer=TOKENIZER)
+        return {"format": FORMAT, "format_version": FORMAT_VERSIONS["blip"], **described}
     return {
-        **head,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSIONS["clip"],
         "model": {
             "kind": "clip",
             "architecture": _architecture(model, folder),

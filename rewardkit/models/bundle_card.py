@@ -45,11 +45,13 @@ def card_text(record: Mapping[str, Any], name: str) -> str:
         f"- Weights: `{weights['file']}`, sha256 `{weights['sha256']}`.",
         f"- Made with: {', '.join(f'{package} {number}' for package, number in record['versions'].items())}.",
     ]
-    lines += ["", "## Evaluation", "", *(_table(record["evaluation"]) or ["Not evaluated."])]
+    lines += ["", "## Evaluation", "", *(table_lines(record["evaluation"]) or ["Not evaluated."])]
     lines += ["", "## Calibration", ""]
-    lines += _table([{"dimension": d, **_flat(v)} for d, v in record["calibration"].items()]) or ["Not calibrated."]
+    lines += table_lines([{"dimension": d, **flat_row(v)} for d, v in record["calibration"].items()]) or [
+        "Not calibrated."
+    ]
     if record["recipe"]:
-        lines += ["", "## Recipe", "", *_tree(record["recipe"])]
+        lines += ["", "## Recipe", "", *tree_lines(record["recipe"])]
     return "\n".join(lines) + "\n"
 
 
@@ -70,7 +72,8 @@ def _dimension_lines(model: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A Markdown table with a column for every key that a row has; nothing without rows."""
     if not rows:
         return []
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -78,7 +81,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return table + [f"| {' | '.join(_say(row.get(column)) for column in columns)} |" for row in rows]
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def flat_row(values: Mapping[str, Any]) -> dict[str, Any]:
     """A nested map as one row: ``{"quantiles": {"0.5": 1}}`` becomes ``{"quantiles 0.5": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
@@ -89,12 +92,12 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _tree(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+def tree_lines(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     """A nested map as a list of ``key = value``."""
     lines = []
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            lines += _tree(value, f"{prefix}{key}.")
+            lines += tree_lines(value, f"{prefix}{key}.")
         else:
             lines.append(f"- `{prefix}{key} = {value}`")
     return lines

@@ -8,18 +8,11 @@ from typing import Any
 
 from rewardkit.errors import UserError
 from rewardkit.models.architecture import Architecture, read_architecture
+from rewardkit.models.bundle_record import read_record
 from rewardkit.models.checkpoints import load_strictly
-
-RECORD = "bundle.json"
-"""As ``bundle.py`` has it, which cannot be imported here: it imports the models that are built from this."""
 
 _RESIZE_MODES = {"crop": "shortest", "pad": "longest", "squash": "squash"}
 """Our names of the ways to resize, and open_clip's, which an ``Architecture`` uses."""
-
-
-def find_bundle(folder: Path) -> Path | None:
-    """The bundle's folder, where the folder is one or is a run's that holds one; else None."""
-    return next((path for path in (folder, folder / "bundle") if (path / RECORD).is_file()), None)
 
 
 def bundle_architecture(bundle: Path) -> Architecture:
@@ -29,8 +22,6 @@ def bundle_architecture(bundle: Path) -> Architecture:
         UserError: The bundle is of a model without two towers.
         CheckpointError: Its record is damaged.
     """
-    from rewardkit.models.load import read_record  # load.py builds models, which read weights through this module
-
     record = read_record(bundle)
     if record["model"]["kind"] != "clip":
         raise UserError(f"{bundle} is a {record['model']['kind']}, which has no towers that a CLIP could start from")
@@ -46,6 +37,6 @@ def load_bundle_towers(towers: Any, bundle: Path) -> None:
     Raises:
         CheckpointError: The bundle is damaged, or a tensor does not fit.
     """
-    from rewardkit.models.load import load
+    from rewardkit.models.load import load_reward  # load.py builds models, which read weights through this module
 
-    load_strictly(towers, load(bundle).model.towers.state_dict(), source=str(bundle))
+    load_strictly(towers, load_reward(bundle).model.towers.state_dict(), source=str(bundle))

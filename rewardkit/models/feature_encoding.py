@@ -20,7 +20,7 @@ from rewardkit.data.images import ImageTransform, decode_image, normalise, resiz
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.stream import leave_signals_alone
 from rewardkit.errors import BadSample, CheckpointError, RewardkitError
-from rewardkit.models.bundle import versions
+from rewardkit.models.bundle_record import versions
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.tokenizers import TextTokenizer, cut_padding
 

@@ -5,13 +5,11 @@ Nothing is fetched, nothing is unpickled, and every tensor has to fit; the weigh
 
 from __future__ import annotations
 
-import json
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +21,8 @@ from rewardkit.data.images import ImageTransform
 from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.architecture import build_towers, read_architecture
 from rewardkit.models.blip_bundle import blip_of_record
-from rewardkit.models.bundle import FORMAT, FORMAT_VERSION, RECORD, parts_of, sha256_of, versions
+from rewardkit.models.bundle import parts_of
+from rewardkit.models.bundle_record import find_bundle, read_record, sha256_of, warn_of_versions
 from rewardkit.models.checkpoints import load_strictly
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.heads import make_head
@@ -33,23 +32,49 @@ from rewardkit.models.pictures import Picture, as_list, normalised_pixels
 from rewardkit.models.tokenizers import read_tokenizer
 from rewardkit.models.uncertainty import UncertaintyHead
 
+if TYPE_CHECKING:
+    from rewardkit.models.mllm.scoring import LoadedEvaluator
+
 _PROMPTS_AT_ONCE = 256
 
 
-def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> LoadedReward:
+def load(
+    path: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    *,
+    questions: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
+) -> LoadedReward | LoadedEvaluator:
     """Loads a bundle.
 
     Args:
         path: The bundle's folder, or a run's folder that holds one as ``bundle/``.
         device: Where the model shall compute.
+        questions: Of an evaluator: what it is asked. The name of one of the bundle's sets or of a set that ships, or a
+            YAML file. None: the bundle's first set.
+        base: Of an evaluator that is an adapter: where its base lies now. None: where it lay.
+
+    Returns:
+        A ``LoadedEvaluator`` for the bundle of an evaluator, else a ``LoadedReward``. Both have ``dimensions``,
+        ``calibration``, ``record`` and ``score(images, prompts)``.
 
     Raises:
-        UserError: There is no bundle.
+        UserError: There is no bundle, or no such question set; ``questions`` or ``base`` for another kind of model.
         CheckpointError: The bundle is damaged: weights that are not those it was made with, or that do not fit.
     """
-    folder = Path(path)
-    if not (folder / RECORD).is_file() and (folder / "bundle" / RECORD).is_file():
-        folder = folder / "bundle"
+    folder = find_bundle(Path(path)) or Path(path)
+    kind = read_record(folder)["model"]["kind"]
+    if kind == "mllm":
+        from rewardkit.models.mllm.scoring import LoadedEvaluator
+
+        return LoadedEvaluator.read(folder, questions, base_path=base, device=device)
+    if questions is not None or base is not None:
+        raise UserError(f"{folder} is a {kind}; questions= and base= are for evaluators, which answer questions")
+    return load_reward(folder, device)
+
+
+def load_reward(folder: Path, device: str | torch.device = "cpu") -> LoadedReward:
+    """Loads the bundle of a CLIP or a BLIP; errors as those of ``load``."""
     record = read_record(folder)
     weights = folder / record["weights"]["file"]
     if not weights.is_file():
@@ -71,44 +96,12 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Lo
         own = {name.removeprefix(f"{part}."): state.pop(name) for name in names}
         load_strictly(module, own, source=f"{weights} ({part})")
     load_strictly(model.towers, state, source=str(weights))
-    _warn_of_versions(folder, record["versions"])
+    warn_of_versions(folder, record["versions"])
     return LoadedReward(model.to(device).eval().requires_grad_(False), record)
 
 
-def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content of a bundle's ``bundle.json``.
-
-    Raises:
-        UserError: The folder is no bundle, or one of a newer format.
-        CheckpointError: The file is damaged.
-    """
-    path = Path(folder) / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no bundle: it has no {RECORD}; give a bundle's folder or a run's") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise UserError(f"{path} is not the record of a rewardkit bundle")
-    if isinstance(record.get("model"), dict) and record["model"].get("kind") == "mllm":
-        raise UserError(
-            f"{folder} is the bundle of an evaluator; rewardkit.models.mllm.scoring.LoadedEvaluator reads it"
-        )
-    if record["format_version"] > FORMAT_VERSION:
-        raise UserError(
-            f"{folder} is a bundle of format {record['format_version']}; this rewardkit reads up to {FORMAT_VERSION}, "
-            "install a newer one"
-        )
-    needed = ("model", "dimensions", "output", "preprocessing", "weights", "calibration", "versions")
-    missing = [key for key in needed if key not in record]
-    if missing:
-        raise CheckpointError(f"{path} is damaged: it lacks {', '.join(missing)}")
-    return record
-
-
 class LoadedReward:
-    """A reward model ready to score. Made by ``load``.
+    """A CLIP or BLIP ready to score. Made by ``load``.
 
     Attributes:
         model: The model, in eval mode, its parameters frozen.
@@ -231,8 +224,6 @@ class LoadedReward:
 def _build(record: dict[str, Any], folder: Path) -> Reward:
     """The model that a record describes, with random weights."""
     kind = record["model"]["kind"]
-    if kind not in ("clip", "blip"):
-        raise UserError(f"{folder} holds a {kind!r} model, which this rewardkit does not know; install a newer one")
     with torch.random.fork_rng(devices=[]):  # Loading a model must not move the caller's random numbers.
         return blip_of_record(record, folder) if kind == "blip" else _build_clip(record, folder)
 
@@ -260,15 +251,3 @@ def _build_clip(record: dict[str, Any], folder: Path) -> CLIPReward:
         output=record["output"],
         uncertainty=UncertaintyHead(len(dimensions), width) if record["model"].get("uncertainty") else None,
     )
-
-
-def _warn_of_versions(folder: Path, made_with: dict[str, str]) -> None:
-    """Scores can move with a library's version, so a difference is said."""
-    here = versions()
-    different = [
-        f"{package} {number} (here {here.get(package, 'absent')})"
-        for package, number in made_with.items()
-        if here.get(package, "absent").split(".")[:2] != number.split(".")[:2]
-    ]
-    if different:
-        warnings.warn(f"the bundle {folder} was made with {', '.join(different)}; scores may differ", stacklevel=3)

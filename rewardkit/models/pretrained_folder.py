@@ -14,7 +14,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.architecture import Architecture, read_architecture
-from rewardkit.models.bundle_towers import bundle_architecture, find_bundle, load_bundle_towers
+from rewardkit.models.bundle_record import find_bundle
+from rewardkit.models.bundle_towers import bundle_architecture, load_bundle_towers
 from rewardkit.models.checkpoints import load_clip, load_strictly
 from rewardkit.models.transformers_folder import CONFIG, read_transformers_architecture, read_transformers_state
 

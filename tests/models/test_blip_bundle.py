@@ -129,7 +129,7 @@ def test_gradients_reach_a_callers_image(tmp_path: Path) -> None:
 def test_a_tensor_that_is_missing_is_named(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from rewardkit.models.bundle import sha256_of
+    from rewardkit.models.bundle_record import sha256_of
 
     folder = save_bundle(tmp_path / "bundle", small("open_clip"))
     state = load_file(folder / "model.safetensors")

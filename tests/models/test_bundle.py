@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 import rewardkit
 from rewardkit.errors import CheckpointError, DataError, UserError
-from rewardkit.models.bundle import RECORD, WEIGHTS, save_bundle, sha256_of
+from rewardkit.models.bundle import save_bundle
+from rewardkit.models.bundle_record import RECORD, WEIGHTS, sha256_of
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.load import load
 
@@ -205,7 +206,7 @@ def test_damage_is_found(tiny: Build, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="1 missing in the file: text"):
         load(folder)
     change_record(folder, format_version=99)
-    with pytest.raises(UserError, match="format 99; this rewardkit reads up to 2"):
+    with pytest.raises(UserError, match="format 99; this rewardkit reads up to 3"):
         load(folder)
 
 

@@ -11,7 +11,8 @@ import torch
 
 from rewardkit.errors import CheckpointError
 from rewardkit.models.bundle import save_bundle
-from rewardkit.models.bundle_towers import bundle_architecture, find_bundle
+from rewardkit.models.bundle_record import find_bundle
+from rewardkit.models.bundle_towers import bundle_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 import rewardkit
 from rewardkit.data.batch import Batch
 from rewardkit.errors import UserError
-from rewardkit.models.bundle import RECORD, save_bundle
+from rewardkit.models.bundle import save_bundle
+from rewardkit.models.bundle_record import RECORD
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.export import export_open_clip, export_transformers
 from rewardkit.models.heads import TextQueryHead, make_head

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from rewardkit.errors import BadSample, UserError
+from rewardkit.models.freezing import LayerGroup, Tower
 from rewardkit.models.mllm.base import (
     cache_argument,
     can_share_prefix,
@@ -21,6 +23,7 @@ from rewardkit.models.mllm.base import (
     width_of,
 )
 from rewardkit.models.mllm.batch import QuestionBatch
+from rewardkit.models.mllm.groups import HEADS, mllm_layer_groups
 from rewardkit.models.mllm.heads import DimensionHeads, by_image
 from rewardkit.models.mllm.options import expected_scores, not_applicable
 from rewardkit.models.mllm.rows import QuestionRows
@@ -73,6 +76,7 @@ class MLLMReward(nn.Module):
     Attributes:
         lora: The adapters that ``rewardkit.models.mllm.tuning.tune`` has put in; None: none.
         rows: What ``score`` asks with; None: ``score`` cannot be used, ``forward`` can.
+        base_path: Folder that the base was loaded from; None: it was made from nothing.
         trained: Names of the base's parameters that training changes; None: ``tune`` was not asked, it may be all.
 
     Raises:
@@ -98,6 +102,7 @@ class MLLMReward(nn.Module):
         self.scores_from: ScoresFrom = scores_from
         self.share_prefix = share_prefix
         self.lora: LoraOptions | None = None
+        self.base_path: Path | None = None
         self.trained: tuple[str, ...] | None = None
         self.rows: QuestionRows | None = None
         self.score_token = ScoreToken(base.get_input_embeddings(), add_score_token(processor.tokenizer))
@@ -152,6 +157,10 @@ class MLLMReward(nn.Module):
         asked = self.rows.questions.applicable({})
         read = [self.rows.read(image, prompts[int(g)], asked) for image, g in zip(images.cpu(), group, strict=True)]
         return self(self.rows.collate(read).to(self.device)).scores
+
+    def of_logits(self) -> dict[str, tuple[float, float]]:
+        """Dimension to factor and shift from logits to what users get: an evaluator's scores are as they are."""
+        return dict.fromkeys(self.dimensions, (1.0, 0.0))
 
     def _output(
         self, rows: QuestionBatch, option_logits: Tensor, answer_logits: Tensor, at_score: Tensor, scored: Tensor
@@ -235,6 +244,15 @@ class MLLMReward(nn.Module):
         assert bool((types.sum(dim=-1) == rows.image_tokens[rows.row_image]).all()), (
             "mm_token_type_ids does not mark the image's tokens"
         )
+
+    def layer_groups(self) -> dict[Tower, tuple[LayerGroup, ...]]:
+        """The groups of the base's parameters from input to head; see ``rewardkit.models.mllm.groups``."""
+        return mllm_layer_groups(self)
+
+    @property
+    def head_prefixes(self) -> tuple[str, ...]:
+        """What the names of the evaluator's own parameters begin with."""
+        return HEADS
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@
     base/               the base's configuration, where all of it is in the bundle
     processor/          tokenizer (with the score token), chat template, image processor
     questions/          every question set that it answers
+    README.md           the card, for people
 
 Three forms: ``adapter`` (the base stays where it is, and is named by its path and digest), ``whole``, and ``merged``
 (whole, adapters added into the weights). A bundle without its heads does not load, in any of them.
@@ -30,8 +31,19 @@ from torch import Tensor
 
 from rewardkit.data.questions import QuestionSet, read_questions
 from rewardkit.errors import CheckpointError, UserError
-from rewardkit.models.bundle import FORMAT, RECORD, WEIGHTS, digest_of, sha256_of, versions
+from rewardkit.models.bundle_record import (
+    FORMAT,
+    FORMAT_VERSIONS,
+    RECORD,
+    WEIGHTS,
+    digest_of,
+    read_record,
+    sha256_of,
+    versions,
+    warn_of_versions,
+)
 from rewardkit.models.checkpoints import load_strictly, require_fit
+from rewardkit.models.mllm.card import evaluator_card
 from rewardkit.models.mllm.groups import HEADS
 from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.questions_file import write_questions
@@ -39,18 +51,15 @@ from rewardkit.models.mllm.tuning import LoraOptions, add_adapters, merged_state
 
 Form = Literal["adapter", "whole", "merged"]
 
-FORMAT_VERSION = 3
-"""3: evaluators. An older rewardkit says that it needs a newer one."""
-
 BASE, PROCESSOR, QUESTIONS = "base", "processor", "questions"
 
 
 def save_evaluator(
     folder: str | Path,
     model: MLLMReward,
-    questions: Sequence[QuestionSet],
+    questions: Sequence[QuestionSet] | None = None,
     *,
-    form: Form = "whole",
+    form: Form | None = None,
     base_path: str | Path | None = None,
     rows: Mapping[str, Any] | None = None,
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
@@ -62,10 +71,11 @@ def save_evaluator(
     Args:
         folder: Where it shall lie.
         model: The evaluator; it stays as it is.
-        questions: The sets that it answers, at least one.
-        form: See the module's docstring.
-        base_path: Of ``adapter``: the folder that the base was loaded from.
-        rows: How rows are made: ``style``, ``prompt_for``, ``max_tokens`` of ``QuestionRows``.
+        questions: The sets that it answers, at least one. None: that of the model's ``rows``.
+        form: See the module's docstring. None: ``natural_form``.
+        base_path: Of ``adapter``: the folder that the base was loaded from. None: the model's ``base_path``.
+        rows: How rows are made: ``style``, ``prompt_for``, ``max_tokens`` of ``QuestionRows``. None: as the model's
+            ``rows`` are.
         calibration: As of ``rewardkit.models.bundle.save_bundle``.
         evaluation: Likewise.
         recipe: Likewise.
@@ -73,6 +83,11 @@ def save_evaluator(
     Raises:
         UserError: No questions, or an ``adapter`` form without the base's folder.
     """
+    form = natural_form(model) if form is None else form
+    base_path = model.base_path if base_path is None else base_path
+    made = model.rows
+    questions = [made.questions] if questions is None and made is not None else list(questions or ())
+    rows = made.settings if rows is None and made is not None else rows
     _check(form, base_path, questions)
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +98,7 @@ def save_evaluator(
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
         record = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSIONS["mllm"],
             "model": _described(model, form, base_path),
             "dimensions": list(model.dimensions),
             "output": "logit",
@@ -108,6 +123,7 @@ def save_evaluator(
         for one in questions:
             write_questions(one, new / QUESTIONS / f"{one.name}.yaml")
         (new / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (new / "README.md").write_text(evaluator_card(record, folder.name, questions), encoding="utf-8")
         for file in (path for path in new.rglob("*") if path.is_file()):
             with file.open("rb") as written:
                 os.fsync(written.fileno())
@@ -115,6 +131,14 @@ def save_evaluator(
             os.replace(folder, Path(scratch) / "old")
         os.replace(new, folder)
     return folder
+
+
+def natural_form(model: MLLMReward) -> Form:
+    """``adapter`` where training changed less than half of a base that lies in a folder, else ``whole``."""
+    if model.base_path is None or model.trained is None:
+        return "whole"
+    changed = sum(model.base.get_parameter(name).numel() for name in model.trained)
+    return "adapter" if 2 * changed < sum(p.numel() for p in model.base.parameters()) else "whole"
 
 
 def evaluator_tensors(model: MLLMReward, form: Form) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -141,7 +165,7 @@ def trained_names(model: MLLMReward) -> tuple[str, ...]:
 
 
 def load_evaluator(
-    folder: str | Path, *, base_path: str | Path | None = None
+    folder: str | Path, *, base_path: str | os.PathLike[str] | None = None
 ) -> tuple[MLLMReward, list[QuestionSet], dict[str, Any]]:
     """Reads a bundle: the evaluator in eval mode on the CPU, its question sets, and the content of ``bundle.json``.
 
@@ -154,7 +178,9 @@ def load_evaluator(
         CheckpointError: The weights are damaged, lack the heads, or do not fit; or the base is another one.
     """
     folder = Path(folder)
-    record = _record(folder)
+    record = read_record(folder)
+    if record["model"]["kind"] != "mllm":
+        raise UserError(f"{folder} is not the bundle of an evaluator")
     state = _weights(folder, record)
     lacking = [name for name in _head_names() if name not in state]
     if lacking:
@@ -180,6 +206,9 @@ def load_evaluator(
     model.lora = lora if described["form"] != "merged" else None
     model.trained = tuple(described["trained"]) if described["form"] == "adapter" else None
     model.share_prefix = described["share_prefix"]
+    if described["form"] == "adapter":
+        model.base_path = Path(base_path or described["base"]["path"])
+    warn_of_versions(folder, record["versions"])
     questions = [read_questions(folder / file) for file in record["questions"]]
     return model.eval().requires_grad_(False), questions, record
 
@@ -218,20 +247,6 @@ def _digest(folder: Path) -> str:
     return digest_of([*folder.glob("*.safetensors"), *folder.glob("config.json")])
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no bundle: it has no {RECORD}; give a bundle's folder or a run's") from None
-    except ValueError as error:
-        raise CheckpointError(f"{folder / RECORD} is damaged: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record["model"]["kind"] != "mllm":
-        raise UserError(f"{folder} is not the bundle of an evaluator")
-    if record["format_version"] > FORMAT_VERSION:
-        raise UserError(f"{folder} is a bundle of format {record['format_version']}; install a newer rewardkit")
-    return record
-
-
 def _weights(folder: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
     file = folder / record["weights"]["file"]
     if not file.is_file():
@@ -246,7 +261,7 @@ def _weights(folder: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-def _base(folder: Path, described: Mapping[str, Any], base_path: str | Path | None) -> Any:
+def _base(folder: Path, described: Mapping[str, Any], base_path: str | os.PathLike[str] | None) -> Any:
     """The base: its weights where they lie elsewhere, else random ones that are loaded over."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from rewardkit.data.images import decode_image
-from rewardkit.data.questions import QuestionSet
+from rewardkit.data.questions import QuestionSet, read_questions, shipped_question_sets
 from rewardkit.errors import BadSample, DataError, UserError
 from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
@@ -53,6 +53,8 @@ class LoadedEvaluator:
         model: The model.
         dimensions: Names of the columns of the scores.
         record: All of ``bundle.json``; empty for a model that comes from no bundle.
+        output: What a score is: ``logit``, as the model gives it.
+        calibration: As of a ``LoadedReward``.
 
     Args:
         model: Put into eval mode.
@@ -76,6 +78,8 @@ class LoadedEvaluator:
         self.questions = questions
         self.record = dict(record or {})
         self.dimensions = model.dimensions
+        self.output = "logit"
+        self.calibration: dict[str, dict[str, Any]] = self.record.get("calibration", {})
         self.rows = QuestionRows(model.processor, questions, model.dimensions, **dict(rows or {}))
         model.rows = self.rows
 
@@ -83,30 +87,28 @@ class LoadedEvaluator:
     def read(
         cls,
         folder: str | Path,
-        questions: str | QuestionSet | None = None,
+        questions: str | os.PathLike[str] | QuestionSet | None = None,
         *,
-        base_path: str | Path | None = None,
+        base_path: str | os.PathLike[str] | None = None,
         device: str | torch.device = "cpu",
     ) -> LoadedEvaluator:
         """Reads a bundle.
 
         Args:
             folder: The bundle.
-            questions: Name of one of the bundle's sets, or another set on the model's dimensions; None: the first.
+            questions: Name of one of the bundle's sets or of one that ships, a YAML file, or a set; on the model's
+                dimensions. None: the bundle's first.
             base_path: Where the base of an adapter lies now.
             device: Where the model shall compute.
 
         Raises:
-            UserError: There is no such bundle or set.
+            UserError: There is no such bundle or set, or its questions do not fit the model.
             CheckpointError: See ``load_evaluator``.
         """
         model, sets, record = load_evaluator(folder, base_path=base_path)
         if not isinstance(questions, QuestionSet):
-            names = {one.name: one for one in sets}
-            if questions is not None and questions not in names:
-                raise UserError(f"the bundle {folder} has no questions {questions!r}; it has {', '.join(names)}")
-            questions = sets[0] if questions is None else names[questions]
-        return cls(model.to(device), questions, record=record, rows=record["rows"])
+            questions = _find_questions(questions, sets, folder)
+        return cls(model.to(device), questions, record=record, rows=_fitting(record["rows"], questions))
 
     def score(
         self,
@@ -204,3 +206,28 @@ class LoadedEvaluator:
             raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
         except BadSample as error:
             raise DataError(f"{name}: {error.reason}") from None
+
+
+def _find_questions(
+    asked: str | os.PathLike[str] | None, sets: Sequence[QuestionSet], folder: str | Path
+) -> QuestionSet:
+    """One of a bundle's sets, one that ships, or a file's."""
+    own = {one.name: one for one in sets}
+    if asked is None:
+        return sets[0]
+    if str(asked) in own:
+        return own[str(asked)]
+    shipped = shipped_question_sets()
+    if str(asked) not in shipped and not Path(asked).is_file():
+        raise UserError(
+            f"questions={asked}: the bundle {folder} has {', '.join(own)}, rewardkit has {', '.join(shipped)}, and it "
+            "is no file"
+        )
+    return read_questions(str(asked))
+
+
+def _fitting(rows: Mapping[str, Any], questions: QuestionSet) -> dict[str, Any]:
+    """How a bundle makes rows, for another set than its own: keys of questions that the set lacks are left out."""
+    keys = {question.key for question in questions.questions}
+    named = rows.get("prompt_for", "all")
+    return dict(rows) if isinstance(named, str) else {**rows, "prompt_for": sorted(keys & set(named))}

@@ -14,12 +14,13 @@ from tiny_mllm import picture, questions
 import rewardkit
 from rewardkit.data.questions import read_questions, shipped_question_sets
 from rewardkit.errors import CheckpointError, UserError
-from rewardkit.models.bundle import sha256_of
+from rewardkit.models.bundle_record import sha256_of
 from rewardkit.models.mllm.groups import HEADS
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.models.mllm.questions_file import write_questions
 from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.saving import load_evaluator, save_evaluator
+from rewardkit.models.mllm.scoring import LoadedEvaluator
 from rewardkit.models.mllm.tuning import tune
 
 EVERY = ("scores", "option_logits", "ordinal", "regression", "expected")
@@ -66,8 +67,8 @@ def test_round_trip(evaluator: MLLMReward, base_folder: Path, tmp_path: Path, fo
         else:
             assert torch.equal(getattr(after, name), getattr(before, name)), name
     assert sets == [questions()] and record["rows"] == {"max_tokens": 512}
-    with pytest.raises(UserError, match="is the bundle of an evaluator"):
-        rewardkit.load(folder)
+    loaded_by_name = rewardkit.load(folder)
+    assert isinstance(loaded_by_name, LoadedEvaluator) and loaded_by_name.questions == questions()
     assert loaded.dimensions == evaluator.dimensions and not any(p.requires_grad for p in loaded.parameters())
     names = set(load_file(folder / "model.safetensors"))
     assert set(HEADS) == {name.split(".")[0] + "." for name in names if name.startswith(HEADS)}

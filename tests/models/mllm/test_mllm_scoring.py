@@ -84,7 +84,9 @@ def test_mistakes_are_told(loaded: LoadedEvaluator, tmp_path: Path) -> None:
         loaded.score([picture(1), picture(2)], ["a", "word " * 300])
     with pytest.raises(UserError, match=r"tensor of torch.float32"):
         loaded.score(torch.zeros(1, 3, 30, 30), "a")
-    with pytest.raises(UserError, match="has no questions 'yours'; it has mine"):
+    with pytest.raises(
+        UserError, match=r"questions=yours: the bundle .* has mine, rewardkit has evalalign, .* it is no file"
+    ):
         LoadedEvaluator.read(tmp_path / "bundle", "yours")
     with pytest.raises(UserError, match="but the model judges"):
         LoadedEvaluator.read(tmp_path / "bundle", questions())

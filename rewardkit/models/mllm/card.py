@@ -1,0 +1,76 @@
+"""The card of an evaluator's bundle: what a person must know to use its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rewardkit.data.questions import QuestionSet
+from rewardkit.models.bundle_card import flat_row, table_lines, tree_lines
+
+_FORMS = {
+    "adapter": "what training changed; the base is needed beside it",
+    "whole": "all of the base, adapters beside it",
+    "merged": "all of the base, adapters added into its weights",
+}
+_SCORES = {
+    "ordinal": "the ordinal head's, on the scale of a logit",
+    "regression": "the regression head's, on the scale of the ratings up to a line that training fitted",
+    "expected": "the expected worth of the options that apply, between the least and the greatest of them",
+}
+
+
+def evaluator_card(record: Mapping[str, Any], name: str, questions: Sequence[QuestionSet]) -> str:
+    """The card as Markdown.
+
+    Args:
+        record: The content of ``bundle.json``.
+        name: Name of the bundle's folder.
+        questions: Its question sets.
+    """
+    model, weights = record["model"], record["weights"]
+    base = model.get("base")
+    lines = [
+        f"# {name}: a rewardkit evaluator",
+        "",
+        "```python",
+        "import rewardkit",
+        "",
+        f'evaluator = rewardkit.load("{name}")',
+        'scores = evaluator.score(["a.jpg", "b.jpg"], "a cat with two horns")  # [2, dimensions]',
+        'answers = evaluator.answers(["a.jpg", "b.jpg"], "a cat with two horns")  # one for each image and question',
+        "```",
+        "",
+        f"- Dimensions: {', '.join(record['dimensions'])}",
+        f"- A score is {_SCORES[model['scores_from']]}; NaN where no question was asked. Higher is better.",
+        f"- Base: {model['family']}, {model['dtype']}; this bundle is `{model['form']}`: {_FORMS[model['form']]}. "
+        f"{weights['parameters']:,} parameters in {weights['tensors']} tensors, heads and score token among them.",
+        *([f"- The base lay at `{base['path']}`, sha256 of its files `{base['sha256']}`."] if base else []),
+        f"- Weights: `{weights['file']}`, sha256 `{weights['sha256']}`.",
+        f"- Made with: {', '.join(f'{package} {number}' for package, number in record['versions'].items())}.",
+    ]
+    for one in questions:
+        lines += ["", f"## Questions: {one.name}", "", one.about, "", *_questions(one)]
+    lines += ["", "## Evaluation", "", *(table_lines(record["evaluation"]) or ["Not evaluated."])]
+    lines += ["", "## Calibration", ""]
+    lines += table_lines([{"dimension": d, **flat_row(v)} for d, v in record["calibration"].items()]) or [
+        "Not calibrated."
+    ]
+    if record["recipe"]:
+        lines += ["", "## Recipe", "", *tree_lines(record["recipe"])]
+    return "\n".join(lines) + "\n"
+
+
+def _questions(questions: QuestionSet) -> list[str]:
+    return table_lines(
+        [
+            {
+                "question": question.key,
+                "dimension": question.dimension,
+                "options": ", ".join(f"{option.label} = {option.value}" for option in question.options),
+                "needs": ", ".join(question.needs),
+                "text": question.text,
+            }
+            for question in questions.questions
+        ]
+    )
