@@ -51,6 +51,8 @@ def small_batch(*, groups: int = 2, candidates: int = 4, width: int = 4, seed: i
             rankings=torch.zeros(1),
             ratings=torch.zeros(1),
             captions=torch.tensor(0.0),
+            options=torch.zeros(1),
+            answers=torch.tensor(0.0),
         ),
         keys=[f"group-{g}" for g in range(groups)],
         prompts=["a prompt"] * groups,

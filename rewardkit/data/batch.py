@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ class Tokenizer(Protocol):
         ...
 
 
+class QuestionRowsBatch(Protocol):
+    """An evaluator's questions as rows of tokens; ``rewardkit.models.mllm.batch.QuestionBatch`` is one."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """With every tensor moved, as ``Tensor.to`` moves one."""
+        ...
+
+    def pin_memory(self) -> Self:
+        """With every tensor in pinned memory."""
+        ...
+
+
 @dataclass(slots=True)
 class Denominators:
     """Valid labels of each kind in the whole optimiser step, over all ranks and micro-batches.
@@ -42,6 +54,9 @@ class Denominators:
         rankings: Rankings per dimension (``comparisons.rankings_to_learn``), float ``[D]``.
         ratings: Candidates with at least one numeric answer per dimension, float ``[D]``.
         captions: Candidates that carry a caption of their own, float ``[]``.
+        options: Questions of candidates that somebody answered with one of their options, N/A too, per dimension, float
+            ``[D]``. 0 where the model asks no questions.
+        answers: Questions of candidates with an answer to write, float ``[]``; likewise.
     """
 
     comparisons: Tensor
@@ -51,6 +66,8 @@ class Denominators:
     rankings: Tensor
     ratings: Tensor
     captions: Tensor
+    options: Tensor
+    answers: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +121,8 @@ class Batch:
         image_features: float32 ``[N, E]``, the image tower's output for every candidate (a dummy's row is 0), where it
             was computed beforehand; ``pixels`` are then ``[N, 3, 0, 0]``. None where the model encodes ``pixels``.
         text_features: float32 ``[G, E]``, the text tower's output for every prompt, likewise.
+        questions: For an evaluator the questions of every candidate; its images stand in the order of the candidates.
+            ``pixels`` are then ``[N, 3, 0, 0]`` and ``tokens`` zeros ``[G, 1]``. None for other models.
     """
 
     pixels: Tensor
@@ -133,23 +152,26 @@ class Batch:
     records: list[EvaluatedGroup] = field(default_factory=list)
     image_features: Tensor | None = None
     text_features: Tensor | None = None
+    questions: QuestionRowsBatch | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """The batch with every tensor moved, as ``Tensor.to`` moves one (Lightning calls this)."""
-        return _map_tensors(self, lambda tensor: tensor.to(*args, **kwargs))
+        return _moved(self, lambda held: held.to(*args, **kwargs))
 
     def pin_memory(self) -> Batch:
         """The batch with every tensor in pinned memory (the DataLoader calls this)."""
-        return _map_tensors(self, lambda tensor: tensor.pin_memory())
+        return _moved(self, lambda held: held.pin_memory())
 
 
-def _map_tensors(record: Any, function: Any) -> Any:
-    """Applies a function to every tensor of a dataclass, nested dataclasses included."""
+def _moved(record: Any, function: Any) -> Any:
+    """Applies a function to every tensor of a dataclass and to its questions; to what its denominators hold, too."""
     changed = {}
     for item in fields(record):
         value = getattr(record, item.name)
         if isinstance(value, torch.Tensor):
             changed[item.name] = function(value)
         elif isinstance(value, Denominators):
-            changed[item.name] = _map_tensors(value, function)
+            changed[item.name] = _moved(value, function)
+        elif item.name == "questions" and value is not None:
+            changed[item.name] = function(value)
     return replace(record, **changed)

@@ -132,6 +132,8 @@ def denominators(counts: LabelCounts) -> Denominators:
         rankings=torch.tensor(counts.rankings, dtype=torch.float32),
         ratings=torch.tensor(counts.ratings, dtype=torch.float32),
         captions=torch.tensor(counts.captions, dtype=torch.float32),
+        options=torch.tensor(counts.options, dtype=torch.float32),
+        answers=torch.tensor(counts.options.sum(), dtype=torch.float32),  # each is written as well
     )
 
 

@@ -22,6 +22,8 @@ from rewardkit.data.index import Scale, ShardIndex
 from rewardkit.data.mixture import Mixture, check_dimensions
 from rewardkit.data.order import Schedule
 from rewardkit.data.overlap import check_overlap
+from rewardkit.data.question_counts import AnsweredQuestions
+from rewardkit.data.question_stream import QuestionDataset, RowMaker
 from rewardkit.data.sources import Source, as_sources
 from rewardkit.data.stream import BatchLoader, EvaluationBatches, GroupDataset, TrainBatches
 from rewardkit.errors import CheckpointError, UserError
@@ -42,8 +44,8 @@ class PreferenceData(pl.LightningDataModule):
     Args:
         train: Sources to train on, mixed; may be empty for evaluation only.
         val: Sources to validate on, one loader each.
-        transform: The model's.
-        tokenizer: The model's.
+        transform: The model's; None for a model with ``rows``, whose own processor reads images.
+        tokenizer: The model's; None likewise.
         dimensions: The model's.
         dimension_map: Dimension of the data to dimension of the model; None leaves its labels out.
         batch_groups: Groups (with ``pairs``: comparisons) in one optimiser step over all ranks.
@@ -60,6 +62,13 @@ class PreferenceData(pl.LightningDataModule):
         augmentation: Of training pictures; None shows them as they are.
         features: Finds or encodes the features of each source, so that batches carry these instead of pixels; happens
             when the trainer sets the data up, or when a loader is asked for. None reads pixels.
+        rows: Of an evaluator: makes the rows of its questions, which batches then carry instead of pixels and tokens.
+        rationales: Whether an evaluator also learns the rationales that stand beside answers.
+        question_sampling: Model dimension to the share of the groups, above 0 and at most 1, that an epoch asks about
+            it. A group keeps no label on a dimension that it is not asked about, and none is counted; which ones
+            follows from (seed, epoch, position of the group, dimension). Dimensions not named: 1.
+        length_buckets: Whether the groups of a step are alike in length, so that little is padded (``order.bucketed``).
+        pixel_budget: Least and most pixels of an image after the model's processor, for that length.
 
     Attributes:
         schedule: Steps, micro-batches and ranks of the training data; None without any.
@@ -78,8 +87,8 @@ class PreferenceData(pl.LightningDataModule):
         *,
         train: Sources,
         val: Sources,
-        transform: ImageTransform,
-        tokenizer: Tokenizer,
+        transform: ImageTransform | None,
+        tokenizer: Tokenizer | None,
         dimensions: Sequence[str],
         dimension_map: Mapping[str, str | None] | None = None,
         batch_groups: int = 32,
@@ -95,6 +104,11 @@ class PreferenceData(pl.LightningDataModule):
         allow_overlap: bool = False,
         augmentation: Augmentation | None = None,
         features: FeatureMaker | None = None,
+        rows: RowMaker | None = None,
+        rationales: bool = False,
+        question_sampling: Mapping[str, float] | None = None,
+        length_buckets: bool = False,
+        pixel_budget: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if pairing not in PAIRINGS:
@@ -105,6 +119,8 @@ class PreferenceData(pl.LightningDataModule):
         self._augmentation = augmentation
         self._transform, self._tokenizer, self._captions = transform, tokenizer, captions
         self._dimension_map = dict(dimension_map or {})
+        self._rows, self._rationales, self._sampling = rows, rationales, dict(question_sampling or {})
+        self._length_buckets, self._pixel_budget = length_buckets, pixel_budget
         train_sources, val_sources = as_sources(train), as_sources(val)
         self.train_data = self._mixture(train_sources) if train_sources else None
         self.val_data = [self._mixture([source]) for source in val_sources]
@@ -116,6 +132,9 @@ class PreferenceData(pl.LightningDataModule):
             units = self.train_data.units().position.size if pairing == "pairs" else len(self.train_data)
             self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
             self.warnings = check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
+        self._questions = {
+            name: AnsweredQuestions(data, rows.questions) for name, data in self._named() if rows is not None
+        }
         self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
         self._bad = {
             name: BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
@@ -161,6 +180,9 @@ class PreferenceData(pl.LightningDataModule):
             pairing=self.pairing,
             captions=self._captions,
             steps_done=self._steps_done,
+            questions=self._questions.get("train"),
+            sampling=self._sampling,
+            bucket_lengths=self.train_data.lengths(self._pixel_budget) if self._length_buckets else None,
         )
         return self._loader(self.train_data, batches, bad=self._bad["train"], evaluation=False)
 
@@ -170,7 +192,12 @@ class PreferenceData(pl.LightningDataModule):
             self._loader(
                 data,
                 EvaluationBatches(
-                    data, micro_groups=self._val_groups, rank=self._rank, ranks=self._ranks, captions=self._captions
+                    data,
+                    micro_groups=self._val_groups,
+                    rank=self._rank,
+                    ranks=self._ranks,
+                    captions=self._captions,
+                    questions=self._questions.get(name),
                 ),
                 bad=self._bad[name],
                 evaluation=True,
@@ -281,14 +308,25 @@ class PreferenceData(pl.LightningDataModule):
     ) -> BatchLoader:
         space = LabelSpace(self.dimensions, self._dimension_map, self._scales(), self._captions)
         dataset: Dataset[Batch]
-        if self._features is None:
+        augmentation = None if evaluation else self._augmentation
+        if self._rows is not None:
+            dataset = QuestionDataset(
+                data,
+                rows=self._rows,
+                space=space,
+                evaluation=evaluation,
+                rationales=self._rationales,
+                augmentation=augmentation,
+            )
+        elif self._features is None:
+            assert self._transform is not None and self._tokenizer is not None
             dataset = GroupDataset(
                 data,
                 transform=self._transform,
                 tokenizer=self._tokenizer,
                 space=space,
                 evaluation=evaluation,
-                augmentation=None if evaluation else self._augmentation,
+                augmentation=augmentation,
             )
         else:
             name = next(name for name, named in self._named() if named is data)

@@ -18,6 +18,9 @@ from rewardkit.data.shards import Sample
 from rewardkit.data.sources import expect_range
 from rewardkit.errors import UserError
 
+PIXELS_PER_TOKEN = 28 * 28
+"""Pixels of an image for one token of a language model: the cell of Qwen2.5-VL, two patches of 14 pixels each way."""
+
 
 @dataclass(slots=True)
 class LabelCounts:
@@ -30,12 +33,13 @@ class LabelCounts:
     rankings: NDArray[np.float64]
     ratings: NDArray[np.float64]
     captions: float
+    options: NDArray[np.float64]
 
     @classmethod
     def none(cls, dimensions: int) -> LabelCounts:
         """Zeros to add to."""
-        a, b, c, d, e, f = np.zeros((6, dimensions))
-        return cls(a, b, c, d, e, f, captions=0.0)
+        a, b, c, d, e, f, g = np.zeros((7, dimensions))
+        return cls(a, b, c, d, e, f, captions=0.0, options=g)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +150,37 @@ class Mixture:
         index, local = self.locate(position)
         return index.record(local)
 
-    def count(self, positions: NDArray[np.integer], *, captions: bool) -> LabelCounts:
-        """The labels of some groups, from the indices alone."""
+    def rows_of(self, positions: NDArray[np.integer], number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of some groups are of one source: their places in ``positions``, and their rows in its index."""
+        inside = (positions >= self._starts[number]) & (positions < self._starts[number + 1])
+        places = np.flatnonzero(inside)
+        return places, np.asarray(positions)[places] - self._starts[number]
+
+    def columns(self, number: int) -> NDArray[np.int64]:
+        """For each dimension of a source its place in the model's, -1 where it is left out."""
+        return self._columns[number]
+
+    def count(
+        self, positions: NDArray[np.integer], *, captions: bool, asked: NDArray[np.bool_] | None = None
+    ) -> LabelCounts:
+        """The labels of some groups, from the indices alone; of questions it counts none.
+
+        Args:
+            positions: ``[G]``.
+            captions: Whether captions count.
+            asked: ``[G, D]``, the model's dimensions on which a group's labels count; None: all.
+        """
         total = LabelCounts.none(len(self.dimensions))
-        which = np.searchsorted(self._starts, positions, side="right") - 1
         for number, index in enumerate(self.indices):
-            rows = np.asarray(positions)[which == number] - self._starts[number]
+            places, rows = self.rows_of(positions, number)
             to_model = self._matrix(number)
-            total.comparisons += index.comparison_weight[rows].astype(np.float64).sum(0) @ to_model
-            total.groups += (index.comparisons[rows] @ to_model > 0).sum(0)
-            total.decided += index.decided_weight[rows].astype(np.float64).sum(0) @ to_model
-            total.decided_groups += (index.decided[rows] @ to_model > 0).sum(0)
-            total.rankings += index.rankings[rows].sum(0) @ to_model
-            total.ratings += self._ratings(number, rows, to_model)
+            kept = np.ones((len(rows), len(self.dimensions)), bool) if asked is None else asked[places]
+            total.comparisons += ((index.comparison_weight[rows].astype(np.float64) @ to_model) * kept).sum(0)
+            total.groups += ((index.comparisons[rows] @ to_model > 0) & kept).sum(0)
+            total.decided += ((index.decided_weight[rows].astype(np.float64) @ to_model) * kept).sum(0)
+            total.decided_groups += ((index.decided[rows] @ to_model > 0) & kept).sum(0)
+            total.rankings += ((index.rankings[rows] @ to_model) * kept).sum(0)
+            total.ratings += self._ratings(number, rows, to_model, kept)
             total.captions += float(index.captions[rows].sum()) if captions else 0.0
         return total
 
@@ -168,6 +190,22 @@ class Mixture:
         for number, index in enumerate(self.indices):
             there |= (getattr(index, kind) > 0).any(0) @ self._matrix(number) > 0
         return [bool(each) for each in there]
+
+    def lengths(self, pixel_budget: tuple[int, int] | None = None) -> NDArray[np.float64]:
+        """About how many tokens a candidate of each group takes, prompt and image: float64 ``[n]``.
+
+        Only differences matter. An image takes a token for each ``PIXELS_PER_TOKEN``.
+
+        Args:
+            pixel_budget: Least and most pixels that the model's processor leaves an image; None: as many as it has.
+        """
+        parts = []
+        for index in self.indices:
+            pixels = index.pixels / np.maximum(index.candidates, 1)
+            if pixel_budget is not None:
+                pixels = pixels.clip(*pixel_budget)
+            parts.append(index.prompt_tokens + pixels / PIXELS_PER_TOKEN)
+        return np.concatenate(parts)
 
     def has_captions(self) -> bool:
         """Whether a candidate has a caption of its own."""
@@ -212,6 +250,7 @@ class Mixture:
             rankings=none,
             ratings=none.copy(),
             captions=told,
+            options=none.copy(),
         )
 
     def _model_columns(self, index: ShardIndex) -> NDArray[np.int64]:
@@ -238,14 +277,16 @@ class Mixture:
         """int64 ``[D of the data, D of the model]``, 1 where a dimension counts for another."""
         return (self._columns[number][:, None] == np.arange(len(self.dimensions))).astype(np.int64)
 
-    def _ratings(self, number: int, rows: NDArray[np.int64], to_model: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _ratings(
+        self, number: int, rows: NDArray[np.int64], to_model: NDArray[np.int64], kept: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
         index = self.indices[number]
         if (to_model.sum(0) <= 1).all():
-            return (index.ratings[rows].sum(0) @ to_model).astype(np.float64)
+            return ((index.ratings[rows] @ to_model) * kept).sum(0).astype(np.float64)
         # Two dimensions became one: a candidate rated on both counts once.
         starts = index.starts(index.candidates)
         rated = [index.each_candidate_rated[starts[row] : starts[row + 1]] @ to_model > 0 for row in rows]
-        return sum((part.sum(0) for part in rated), np.zeros(len(self.dimensions)))
+        return sum((part.sum(0) * keep for part, keep in zip(rated, kept, strict=True)), np.zeros(len(self.dimensions)))
 
 
 def check_dimensions(mixture: Mixture, others: Sequence[Mixture] = ()) -> None:

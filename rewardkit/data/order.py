@@ -15,21 +15,29 @@ from rewardkit.errors import UserError
 WINDOW_SHARDS = 64
 """Shards whose samples are mixed with each other; enough to mix, few enough to keep a reader's blocks near."""
 
-_SHARDS, _SAMPLES, _SIDES = 1, 2, 3
+BUCKET_STEPS = 32
+"""Optimiser steps whose groups are exchanged with each other by length."""
+
+_SHARDS, _SAMPLES, _SIDES, _STEPS, _ASKED = 1, 2, 3, 4, 5
 
 
 def noise(seed: int, epoch: int, purpose: int, count: int) -> NDArray[np.uint64]:
-    """Independent 64-bit numbers for 0 to ``count - 1``.
+    """Independent 64-bit numbers for 0 to ``count - 1``; see ``noise_at``."""
+    return noise_at(np.arange(count, dtype=np.uint64), seed, epoch, purpose)
+
+
+def noise_at(places: NDArray[np.integer], *numbers: int) -> NDArray[np.uint64]:
+    """Independent 64-bit numbers, one for each place and list of numbers (seed, epoch, purpose, …).
 
     SplitMix64's output function (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators") over a
-    counter whose start depends on seed, epoch and purpose, each mixed in before the next so that no sum of them
+    counter whose start depends on the numbers, each mixed in before the next so that no sum of them
     coincides. Written out here because numpy keeps no promise that its own streams stay the same.
     """
     with np.errstate(over="ignore"):
         start = np.zeros((), np.uint64)
-        for number in (seed, epoch, purpose):
+        for number in numbers:
             start = _mix(start + np.uint64(number % 2**64) + np.uint64(0x9E3779B97F4A7C15))
-        return _mix(start + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        return _mix(start + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -62,6 +70,58 @@ def epoch_order(
 def sides(count: int, *, seed: int, epoch: int) -> NDArray[np.bool_]:
     """For ``pairing="pairs"``: whether each comparison is shown with its candidates swapped."""
     return (noise(seed, epoch, _SIDES, count) >> np.uint64(63)).astype(bool)
+
+
+def asked_dimensions(
+    positions: NDArray[np.integer], shares: NDArray[np.float64], *, seed: int, epoch: int
+) -> NDArray[np.bool_]:
+    """For ``data.question_sampling``: the dimensions that each group is asked about in an epoch.
+
+    Args:
+        positions: ``[G]``.
+        shares: ``[D]``, the share of groups that are asked about each dimension, above 0, at most 1.
+        seed: The run's seed.
+        epoch: From 0.
+
+    Returns:
+        bool ``[G, D]``.
+    """
+    drawn = [noise_at(positions, seed, epoch, _ASKED, d) >> np.uint64(11) for d in range(len(shares))]
+    return np.stack(drawn, axis=-1) * 2.0**-53 < shares
+
+
+def bucketed(
+    order: NDArray[np.int64],
+    lengths: NDArray[np.float64],
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
+    window_steps: int = BUCKET_STEPS,
+) -> NDArray[np.int64]:
+    """An epoch's sequence with units of similar length in each step, so that little is padded.
+
+    Within each window of consecutive steps the units are sorted by length, cut into steps again, and the steps put in
+    random order. Each window keeps its units, and what is left behind the last whole step stays where it was, so each
+    unit is read as often as without.
+
+    Args:
+        order: ``[n]``, from ``epoch_order``.
+        lengths: ``[n]``, of each unit.
+        batch: Units in a step.
+        seed: The run's seed.
+        epoch: From 0.
+        window_steps: Steps in a window.
+
+    Returns:
+        int64 ``[n]``, a permutation of ``order``.
+    """
+    steps = len(order) // batch
+    window = np.arange(steps * batch) // (batch * window_steps)
+    cut = order[: steps * batch]
+    by_length = cut[np.lexsort((lengths[cut], window))].reshape(steps, batch)
+    at = np.lexsort((noise(seed, epoch, _STEPS, steps), np.arange(steps) // window_steps))
+    return np.concatenate([by_length[at].ravel(), order[steps * batch :]])
 
 
 @dataclass(frozen=True, slots=True)

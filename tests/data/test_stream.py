@@ -28,6 +28,7 @@ COUNTS = LabelCounts(
     rankings=np.array([3.0, 0]),
     ratings=np.array([2.0, 1]),
     captions=7.0,
+    options=np.array([5.0, 1]),
 )
 SPACE = LabelSpace(
     ("overall", "quality"),

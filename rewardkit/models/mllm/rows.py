@@ -11,13 +11,13 @@ Nothing is ever cut off: a row that is too long is a bad sample that says what m
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
 from torch import Tensor
 
 from rewardkit.config.messages import did_you_mean
+from rewardkit.data.question_labels import NOTHING_SAID, Answered
 from rewardkit.data.questions import Question, QuestionSet
 from rewardkit.errors import BadSample, UserError
 from rewardkit.models.mllm.batch import AskedQuestion, ImageRows, QuestionBatch, Row, Side, collate_rows
@@ -37,25 +37,6 @@ Style = Literal["characters", "published"]
 _NOT_OF_THE_IMAGE = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What was said to one question of one image.
-
-    Attributes:
-        shares: Shares of the answers over ``question.options``, in their order (one 1.0 for a single answer); None:
-            nobody answered.
-        said: The option (its place) that the model learns to write; None: none.
-        rationale: Text that it learns to write behind it.
-    """
-
-    shares: tuple[float, ...] | None = None
-    said: int | None = None
-    rationale: str | None = None
-
-
-NOTHING_SAID = Answered()
-
-
 class QuestionRows:
     """Makes rows of a question set for one processor.
 
@@ -66,6 +47,9 @@ class QuestionRows:
         max_tokens: The longest row.
         style: ``characters``, or ``published``.
         prompt_for: Which questions see the prompt: ``all``, ``none``, or their keys. Published forms never add it.
+
+    Attributes:
+        settings: ``max_tokens``, ``style`` and ``prompt_for``, as plain values: what a bundle keeps.
 
     Raises:
         UserError: An option that is not one token, a question without a place among the dimensions, a key that the set
@@ -93,6 +77,11 @@ class QuestionRows:
         self.pad_id = _pad_id(self.tokenizer)
         self.parts = chat_parts(processor)
         keys = [question.key for question in questions.questions]
+        self.settings: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "style": style,
+            "prompt_for": prompt_for if isinstance(prompt_for, str) else sorted(prompt_for),
+        }
         self._sees_prompt = set(keys) if prompt_for == "all" else set() if prompt_for == "none" else set(prompt_for)
         for key in self._sees_prompt - set(keys):
             raise UserError(f"prompt_for names {key!r}, no question of {questions.name}.{did_you_mean(key, keys)}")

@@ -12,12 +12,13 @@ import torch
 from tiny_mllm import picture, questions
 from torch import Tensor
 
+from rewardkit.data.question_labels import Answered
 from rewardkit.errors import BadSample, UserError
 from rewardkit.models.mllm.base import can_share_prefix
 from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
 from rewardkit.models.mllm.heads import by_image
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
-from rewardkit.models.mllm.rows import Answered, QuestionRows
+from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.reward import RewardModel
 from rewardkit.objectives.answers import AnswerObjective
 from rewardkit.objectives.on_scores import OnScores

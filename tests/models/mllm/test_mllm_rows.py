@@ -9,10 +9,11 @@ import pytest
 import torch
 from tiny_mllm import FAMILIES, picture, questions
 
+from rewardkit.data.question_labels import Answered
 from rewardkit.data.questions import Option, Question, QuestionSet, read_questions
 from rewardkit.errors import BadSample, UserError
 from rewardkit.models.mllm.options import expected_scores, not_applicable, option_columns
-from rewardkit.models.mllm.rows import Answered, QuestionRows
+from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.small import question_texts, train_tokenizer
 from rewardkit.models.mllm.text import SCORE_TOKEN, control_tokens, encode_text
 

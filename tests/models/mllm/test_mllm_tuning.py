@@ -8,10 +8,11 @@ import pytest
 import torch
 from tiny_mllm import picture, questions
 
+from rewardkit.data.question_labels import Answered
 from rewardkit.errors import UserError
 from rewardkit.models.mllm.groups import HEADS, mllm_layer_groups, part_factors
 from rewardkit.models.mllm.model import MLLMReward
-from rewardkit.models.mllm.rows import Answered, QuestionRows
+from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.tuning import LoraOptions, merged_state, tune
 from rewardkit.modules.parameter_groups import parameter_groups
 
