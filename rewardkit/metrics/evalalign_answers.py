@@ -2,18 +2,18 @@
 
 The published programs take the first run of digits anywhere in the text, and 0, the worst score, where there is none
 (``evalalign_published.py``). Here an answer stands at the beginning of the text and is one of the question's scores, or
-does not count: "I see 3 arms" and "2 or 3" answer nothing.
+does not count (``rewardkit/data/option_text.py``).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from rewardkit.data.group import NOT_APPLICABLE
+from rewardkit.data.option_text import option_named
 from rewardkit.errors import DataError
 
 Aspect = Literal["faithfulness", "alignment"]
@@ -36,9 +36,10 @@ class Skill:
     top: int
     has_na: bool = False
 
-    def allows(self, score: int) -> bool:
-        """Whether a score is one of the question's."""
-        return 0 <= score <= self.top or (self.has_na and score == NA_SCORE)
+    @property
+    def scores(self) -> tuple[int, ...]:
+        """The question's scores, -1 first where it has it."""
+        return (*((NA_SCORE,) if self.has_na else ()), *range(self.top + 1))
 
 
 SKILLS: Mapping[str, Skill] = MappingProxyType(
@@ -49,18 +50,6 @@ SKILLS: Mapping[str, Skill] = MappingProxyType(
     }
 )
 """EvalAlign's eleven questions by key, spelled as published (SAIS-FUXI/EvalAlign, ``evalalign/eval``)."""
-
-_ANCHORED = re.compile(
-    r"""
-    (?: < \|? /? \w+ \|? > \s* )*                      # special tokens: <s>, <|assistant|>
-    (?: (?: the \s+ | my \s+ )? (?: answer | score | option ) (?: \s+ is )? \s* [:\uFF1A]? \s* )?
-    [*_"'(\[]*                                         # **3**, "3", (3)
-    (?P<score> [-\u2212\uFF0D]? \d+ )
-    (?! [A-Za-z_\d] | [.,] \d                          # 3rd, 3.5
-      | \s* (?: [-\u2013/\u2212] | to\b | or\b | and\b ) \s* [-\u2212\uFF0D]? \d )    # 2-3, 2/4, 2 or 3
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
 
 
 def read_answer(answer: str | float | None, skill: str) -> int | None:
@@ -85,15 +74,13 @@ def read_answer(answer: str | float | None, skill: str) -> int | None:
         if text == NOT_APPLICABLE:
             score = NA_SCORE
         else:
-            found = _ANCHORED.match(text)
-            if found is None:
-                return None
-            score = int(found["score"].replace("\u2212", "-").replace("\uff0d", "-"))
+            place = option_named(text, [str(score) for score in scale.scores])
+            return None if place is None else scale.scores[place]
     elif float(answer).is_integer():
         score = int(answer)
     else:
         return None
-    return score if scale.allows(score) else None
+    return score if score in scale.scores else None
 
 
 def skill_of(key: str) -> Skill:
