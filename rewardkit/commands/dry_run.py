@@ -17,7 +17,7 @@ from rewardkit.commands.build_module import build_module
 from rewardkit.commands.check_objective import check_labels
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.batch import Batch
-from rewardkit.engine.train import count_devices
+from rewardkit.engine.hardware import count_devices
 from rewardkit.errors import EXIT_DONE, UserError
 from rewardkit.models.freezing import LayerGroup, groups_of_model, rate_factors
 from rewardkit.modules.parameter_groups import head_prefixes

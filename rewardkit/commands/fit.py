@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rewardkit.data.datamodule import PreferenceData
     from rewardkit.engine.interruption import Interruption, TrainingStopped
     from rewardkit.engine.run_directory import Opened
-    from rewardkit.engine.train import Hardware
+    from rewardkit.engine.hardware import Hardware
     from rewardkit.models.kinds import Reward
 
 NOT_IN_CONFIG = ("recipe", "scale", "run", "resume", "dry_run", "plugins")
@@ -128,9 +128,11 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
 
 def _begin(options: FitOptions, opened: Opened) -> Hardware:
     """Threads, the run's folder and the log of the libraries; what the run will use."""
+    from rewardkit.engine.deepspeed_config import read_deepspeed_config
+    from rewardkit.engine.hardware import Hardware, count_devices
     from rewardkit.engine.precision import find_precision
     from rewardkit.engine.run_directory import RUN_NAME_VARIABLE, launched_rank
-    from rewardkit.engine.train import Hardware, count_devices, quieten, set_threads
+    from rewardkit.engine.train import quieten, set_threads
 
     root, rank, asked = opened.layout.root, launched_rank(), options.trainer
     set_threads(asked.threads)
@@ -139,6 +141,12 @@ def _begin(options: FitOptions, opened: Opened) -> Hardware:
         asked.nodes,
         asked.strategy,
         find_precision(asked.precision),
+        offload_optimizer=asked.offload_optimizer,
+        offload_parameters=asked.offload_parameters,
+        nvme_path=asked.nvme_path,
+        bucket_mb=asked.bucket_mb,
+        communication=asked.communication,
+        deepspeed=read_deepspeed_config(asked.deepspeed_config) if asked.deepspeed_config else None,
     )
     os.environ[RUN_NAME_VARIABLE] = root.name
     root.mkdir(parents=True, exist_ok=True)

@@ -4,66 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from rewardkit.engine.checkpoints import ResumableCheckpoints
+from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.interruption import Interruption, TrainingStopped
 from rewardkit.engine.precision import PRECISIONS
+from rewardkit.engine.strategies import make_strategy
 from rewardkit.errors import EXIT_DONE, UserError
-
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """What a run uses.
-
-    Attributes:
-        devices: Processes on this machine.
-        nodes: Machines.
-        strategy: ``auto`` or ``ddp``.
-        precision: ``32``, ``bf16`` or ``16``.
-    """
-
-    devices: int = 1
-    nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "32"
-
-    @property
-    def ranks(self) -> int:
-        """Processes in all."""
-        return self.devices * self.nodes
-
-
-def count_devices(devices: str) -> int:
-    """``trainer.devices`` as a number: all GPUs, or one process on a machine without.
-
-    Raises:
-        UserError: It is neither ``auto`` nor a positive whole number, or there are fewer GPUs.
-    """
-    gpus = torch.cuda.device_count()
-    if devices == "auto":
-        return max(1, gpus)
-    if not devices.isdigit() or int(devices) < 1:
-        raise UserError(f"trainer.devices: expects auto or a whole number from 1, got {devices!r}")
-    if gpus and int(devices) > gpus:
-        raise UserError(f"trainer.devices: {devices} asked for, this machine has {gpus} GPUs")
-    return int(devices)
-
-
-def make_strategy(hardware: Hardware) -> str | Strategy:
-    """Lightning's strategy: DDP where there is more than one rank."""
-    if hardware.ranks == 1 and hardware.strategy == "auto":
-        return "auto"
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    # A batch may lack labels of a dimension, or captions: then some parameters get no gradient on some ranks.
-    return DDPStrategy(process_group_backend=backend, find_unused_parameters=True)
 
 
 def make_trainer(
@@ -97,7 +50,8 @@ def make_trainer(
         devices=hardware.devices,
         num_nodes=hardware.nodes,
         strategy=make_strategy(hardware),
-        precision=PRECISIONS[hardware.precision],  # type: ignore[arg-type]
+        # ZeRO brings arithmetic of its own.
+        precision=None if hardware.zero_stage else PRECISIONS[hardware.precision],  # type: ignore[arg-type]
         max_steps=max_steps,
         max_epochs=-1,
         accumulate_grad_batches=accumulation,

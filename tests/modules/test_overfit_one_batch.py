@@ -13,7 +13,8 @@ from torch import nn
 
 from rewardkit.callbacks.ema import EMA  # isort: skip
 from rewardkit.data.batch import Batch
-from rewardkit.engine.train import Hardware, make_trainer
+from rewardkit.engine.hardware import Hardware
+from rewardkit.engine.train import make_trainer
 from rewardkit.models.blip import build_blip_reward
 from rewardkit.models.clip import build_clip_reward
 from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward

@@ -17,7 +17,8 @@ from torch import nn
 from rewardkit.callbacks.ema import EMA  # isort: skip
 from rewardkit.data.batch import Batch
 from rewardkit.data.datamodule import PreferenceData
-from rewardkit.engine.train import Hardware, make_trainer
+from rewardkit.engine.hardware import Hardware
+from rewardkit.engine.train import make_trainer
 from rewardkit.models.architecture import read_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.reward import RewardOutput

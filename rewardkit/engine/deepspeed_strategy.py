@@ -1,0 +1,100 @@
+"""DeepSpeed's ZeRO under Lightning, on GPUs and on CPUs (with gloo), computing what DDP computes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.seed import reset_seed
+from lightning.pytorch.plugins.precision import DeepSpeedPrecision
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+
+from rewardkit.errors import UserError
+
+
+class ZeROPrecision(DeepSpeedPrecision):
+    """Leaves modules and batches in the types they have: DeepSpeed's autocast decides what computes in bf16.
+
+    Lightning's own casts every float of a batch, the labels and denominators among them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("32-true")
+
+    def convert_module(self, module: torch.nn.Module) -> torch.nn.Module:
+        """As it is: a frozen base may be kept in bfloat16."""
+        return module
+
+    def convert_input(self, data: Any) -> Any:
+        """As it is."""
+        return data
+
+    def backward(  # type: ignore[override]
+        self, tensor: torch.Tensor, model: pl.LightningModule, optimizer: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Through DeepSpeed, without its division by the accumulation: Lightning has divided the loss already."""
+        model.trainer.model.backward(tensor, *args, scale_wrt_gas=False, **kwargs)  # type: ignore[operator, union-attr]
+
+
+class ZeRO(DeepSpeedStrategy):
+    """ZeRO stage 1, 2 or 3.
+
+    Args:
+        config: From ``deepspeed_config``.
+
+    Raises:
+        UserError: DeepSpeed is not installed.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.on_gpu = torch.cuda.is_available()
+        if not self.on_gpu:
+            prepare_cpu()
+        _import_deepspeed()
+        super().__init__(
+            config=config,
+            process_group_backend="nccl" if self.on_gpu else "gloo",
+            precision_plugin=ZeROPrecision(),
+        )
+
+    @property
+    def root_device(self) -> torch.device:
+        """The device of this rank. DeepSpeed compares its index with a number, which a plain ``cpu`` does not have."""
+        return super().root_device if self.on_gpu else torch.device("cpu", 0)
+
+    def setup_environment(self) -> None:
+        """As DDP does; Lightning refuses DeepSpeed on a CPU here."""
+        DDPStrategy.setup_environment(self)
+
+    def setup_distributed(self) -> None:
+        """Without Lightning's check of device indices on a CPU, where there are none."""
+        if self.on_gpu:
+            super().setup_distributed()
+            return
+        reset_seed()
+        self.set_world_ranks()
+        self._init_deepspeed_distributed()
+
+
+def prepare_cpu() -> None:
+    """Has DeepSpeed take the CPU, and gloo in place of a collective of its own that it would compile for a minute.
+
+    Must come before DeepSpeed is first imported.
+    """
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    _import_deepspeed()
+    import deepspeed
+
+    # A name with two underscores is mangled inside a class, hence here.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def _import_deepspeed() -> None:
+    try:
+        import deepspeed  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "trainer.strategy=zero1, zero2 and zero3 need DeepSpeed: pip install 'rewardkit[deepspeed]'"
+        ) from None

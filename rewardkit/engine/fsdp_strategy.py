@@ -1,0 +1,74 @@
+"""Torch's fully sharded data parallel (FSDP2) under Lightning, on GPUs and on CPUs (with gloo)."""
+
+from __future__ import annotations
+
+import torch
+from lightning.fabric.utilities.optimizer import _optimizers_to_device
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+
+class FSDP(ModelParallelStrategy):
+    """Shares weights, gradients and optimiser state among all ranks, layer by layer.
+
+    Lightning leaves the sharding to the module; here the strategy does it, so that a module knows nothing of it.
+
+    Args:
+        precision: ``32`` or ``bf16``: what layers are gathered in. The shares stay float32.
+        communication: ``32`` or ``bf16``: what gradients are exchanged in.
+    """
+
+    def __init__(self, *, ranks: int, precision: str, communication: str) -> None:
+        super().__init__(
+            data_parallel_size=ranks,
+            tensor_parallel_size=1,
+            process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
+        )
+        dtypes = {"32": torch.float32, "bf16": torch.bfloat16}
+        # Inputs stay as they are: under autocast a residual stream is float32, as without sharding.
+        self.of_layers = MixedPrecisionPolicy(
+            param_dtype=dtypes[precision] if precision == "bf16" else None,
+            reduce_dtype=dtypes[communication],
+            cast_forward_inputs=False,
+        )
+        self.of_root = MixedPrecisionPolicy(reduce_dtype=dtypes[communication], cast_forward_inputs=False)
+
+    def setup(self, trainer: Trainer) -> None:
+        """Moves the module to its device, shards it, and makes the optimiser of the shares."""
+        assert self.model is not None and self.accelerator is not None
+        self.accelerator.setup(trainer)
+        self.model = self.precision_plugin.convert_module(self.model)
+        self.model_to_device()
+        mesh = self.device_mesh["data_parallel"]
+        for layer in layers_of(self.model):
+            fully_shard(layer, mesh=mesh, mp_policy=self.of_layers)
+        # The root too: parameters that are in no layer would stay whole and drift apart, unnoticed.
+        fully_shard(self.model, mesh=mesh, mp_policy=self.of_root, reshard_after_forward=False)
+        self.barrier()
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if fitting:
+            self.setup_optimizers(trainer)
+        self.setup_precision_plugin()
+        if fitting:
+            _optimizers_to_device(self.optimizers, self.root_device)
+
+
+def layers_of(module: nn.Module) -> list[nn.Module]:
+    """The repeated layers of all towers, which are gathered one after the other: what ``ModuleList`` hold, outermost.
+
+    A layer that holds such a list itself is one layer.
+    """
+    found: list[nn.Module] = []
+
+    def visit(part: nn.Module) -> None:
+        for child in part.children():
+            if isinstance(part, nn.ModuleList) and any(True for _ in child.parameters()):
+                found.append(child)
+            else:
+                visit(child)
+
+    visit(module)
+    return found

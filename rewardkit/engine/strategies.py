@@ -1,0 +1,55 @@
+"""From a run's hardware to Lightning's strategy: how ranks share the work."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+
+from rewardkit.engine.hardware import Hardware
+from rewardkit.errors import UserError
+
+DDP_BUCKET_MB = 25.0
+"""Default of ``trainer.bucket_mb`` with DDP: torch's own."""
+
+
+def make_strategy(hardware: Hardware) -> str | Strategy:
+    """Lightning's strategy; ``auto`` is DDP where there is more than one rank.
+
+    Raises:
+        UserError: The strategy's library is missing, or the strategy cannot compute in this precision.
+    """
+    if hardware.strategy == "auto" and hardware.ranks == 1:
+        return "auto"
+    if hardware.zero_stage:
+        return _zero(hardware)
+    if hardware.strategy == "fsdp":
+        return _fsdp(hardware)
+    return _ddp(hardware)
+
+
+def _ddp(hardware: Hardware) -> Strategy:
+    return DDPStrategy(
+        process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
+        # A tower may hold parameters that its output does not depend on: some get no gradient on any rank.
+        find_unused_parameters=True,
+        bucket_cap_mb=hardware.bucket_mb or DDP_BUCKET_MB,
+        ddp_comm_hook=bf16_compress_hook if hardware.communication == "bf16" else None,
+    )
+
+
+def _zero(hardware: Hardware) -> Strategy:
+    from rewardkit.engine.deepspeed_config import deepspeed_config
+    from rewardkit.engine.deepspeed_strategy import ZeRO
+
+    if hardware.precision == "16":
+        raise UserError(f"trainer.precision: 16 is not to be had with {hardware.strategy}; take bf16 or 32")
+    return ZeRO(deepspeed_config(hardware, on_gpu=torch.cuda.is_available()))
+
+
+def _fsdp(hardware: Hardware) -> Strategy:
+    from rewardkit.engine.fsdp_strategy import FSDP
+
+    if hardware.precision == "16":
+        raise UserError("trainer.precision: 16 is not to be had with fsdp; take bf16 or 32")
+    return FSDP(ranks=hardware.ranks, precision=hardware.precision, communication=hardware.communication)
