@@ -52,9 +52,9 @@ def causes_of_equal_scores(trainer: pl.Trainer, module: Any, *, spread: float) -
         module: The LightningModule, with its model and the batches of the step; gradients are still there.
         spread: Of scores within groups.
     """
-    found = [*_head(module.model), *_gradients(module), *_labels(module.step_batches)]
+    found = [*_head(module.model), *_gradients(module), *_labels(module.step.batches)]
     if spread < 1e-3:
-        found += _pictures(module.step_batches)
+        found += _pictures(module.step.batches)
     rates = [(group["lr"], group.get("initial_lr", group["lr"])) for group in trainer.optimizers[0].param_groups]
     now, peak = max(rates, key=lambda rate: rate[1])
     if now < peak / 2:
@@ -97,7 +97,7 @@ def _gradients(module: Any) -> Iterator[str]:
     trained = [p for p in module.model.parameters() if p.requires_grad]
     if not trained:
         yield "no parameter of the model trains (model.unlocked_image_groups, model.unlocked_text_layers)"
-    elif float(module.step_metrics.get("gradient_norm", 1.0)) == 0.0:
+    elif float(module.step.metrics.get("gradient_norm", 1.0)) == 0.0:
         yield f"the gradient is 0 in all of the {len(trained)} tensors that train"
 
 

@@ -21,6 +21,7 @@ from rewardkit.data.batch import Batch
 from rewardkit.errors import RewardkitError
 from rewardkit.models.reward import RewardOutput
 from rewardkit.modules.step_figures import figures_of
+from rewardkit.objectives.on_scores import OnScores
 
 LN2 = math.log(2.0)
 """What Bradley-Terry costs for a model that scores all candidates alike."""
@@ -73,10 +74,10 @@ class Guards(Callback):
         """Looks at the figures of each optimiser step."""
         if (index + 1) % trainer.accumulate_grad_batches:
             return
-        equal = equal_score_losses(module.objective, module.step_batches)
+        equal = equal_score_losses(module.objective, module.step.batches)
         figures = _over_ranks(trainer, module, equal)
         if not math.isfinite(figures["loss"]):
-            groups = ", ".join(key for b in module.step_batches for key in b.keys[:4])
+            groups = ", ".join(key for b in module.step.batches for key in b.keys[:4])
             raise TrainingStuck(
                 f"the loss is {figures['loss']} at step {trainer.global_step}. Look at: the learning rate (optim.lr, "
                 "optim.warmup_steps), trainer.precision=16 (try bf16 or 32), optim.gradient_clip. The last checkpoint "
@@ -172,8 +173,9 @@ def equal_score_losses(objective: nn.Module, batches: list[Batch]) -> dict[str, 
     """
     found = {}
     for name, term in getattr(objective, "terms", {}).items():
-        if hasattr(term, "indifferent"):
-            found[name] = sum(float(term(_equal_scores(batch), batch, batch.denominators).total) for batch in batches)
+        inner = term.objective if isinstance(term, OnScores) else term
+        if hasattr(inner, "indifferent"):
+            found[name] = sum(float(inner(_equal_scores(batch), batch, batch.denominators).total) for batch in batches)
     return found
 
 
@@ -184,14 +186,14 @@ def _equal_scores(batch: Batch) -> RewardOutput:
 
 def _over_ranks(trainer: pl.Trainer, module: Any, equal: dict[str, float]) -> dict[str, float]:
     """The step's figures over all ranks, the same on every one."""
-    metrics = module.step_metrics
+    metrics = module.step.metrics
     sums = {"loss": float(metrics["loss"])}
     for term, value in equal.items():
         sums |= {f"loss/{term}": float(metrics[f"loss/{term}"]), f"equal/{term}": value}
     scores = {name: metrics[name] for name in ("score_spread", "score_mean", "margin") if name in metrics}
     if trainer.world_size > 1:
         losses = torch.tensor([*sums.values()], dtype=torch.float64, device=module.device)
-        mine = torch.cat([losses, module.step_sums.double()])
+        mine = torch.cat([losses, module.step.sums.double()])
         total: Tensor = trainer.strategy.reduce(mine, reduce_op="sum")  # type: ignore[assignment]
         sums, scores = dict(zip(sums, total.tolist(), strict=False)), figures_of(total[len(sums) :])
     return {**sums, "margin": 0.0, **{name: float(value) for name, value in scores.items()}}

@@ -48,7 +48,7 @@ class ProgressBar(Callback):
         """Moves on at the end of an optimiser step."""
         if (index + 1) % trainer.accumulate_grad_batches or not trainer.is_global_zero:
             return
-        metrics, step = module.step_metrics, trainer.global_step
+        metrics, step = module.step.metrics, trainer.global_step
         speed = metrics.get("throughput/images_per_s")
         figures = f"loss {float(metrics['loss']):.3f}" + (f"  {float(speed):.0f} images/s" if speed else "")
         if self.progress is not None:

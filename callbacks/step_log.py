@@ -31,15 +31,16 @@ class StepLog(Callback):
             return
         if step % self.every and step not in (1, trainer.max_steps):
             return
-        metrics = {name: torch.as_tensor(value).float() for name, value in module.step_metrics.items()}
+        metrics = {name: torch.as_tensor(value).float() for name, value in module.step.metrics.items()}
         if trainer.world_size > 1:
             shares = [name for name in metrics if name.split("/")[0] == "loss"]
-            mine = [*(metrics[n].to(module.device) for n in shares), *module.step_sums]
+            mine = [*(metrics[n].to(module.device) for n in shares), *module.step.sums]
             summed = trainer.strategy.reduce(torch.stack(mine), reduce_op="sum")
             metrics |= {**dict(zip(shares, summed, strict=False)), **figures_of(summed[len(shares) :])}
-        live = module.train_accuracy.compute()
-        metrics |= {f"accuracy/{name}": value for name, value in live.items() if not value.isnan()}
-        module.train_accuracy.reset()
+        for prefix, metric in module.live_metrics.items():
+            live = metric.compute()
+            metrics |= {f"{prefix}/{name}": value for name, value in live.items() if not value.isnan()}
+            metric.reset()
         metrics["lr"] = torch.tensor(trainer.optimizers[0].param_groups[0]["lr"])
         for logger in trainer.loggers:
             logger.log_metrics({f"train/{name}": float(value) for name, value in metrics.items()}, step=step)

@@ -54,7 +54,7 @@ class Throughput(Callback):
         self._current = dict.fromkeys(self._current, 0.0)
         total = {name: sum(step[name] for step in self.steps) for name in self.steps[0]}
         seconds = max(total["seconds"], 1e-9)
-        module.step_metrics |= {
+        module.step.metrics |= {
             "throughput/comparisons_per_s": total["comparisons"] / seconds,
             "throughput/images_per_s": total["images"] / seconds,
             "throughput/data_wait_s": total["waited"] / len(self.steps),

@@ -65,12 +65,17 @@ def towers_of(model: nn.Module) -> tuple[str, nn.Module] | None:
 def groups_of_model(model: nn.Module) -> dict[Tower, tuple[LayerGroup, ...]]:
     """``layer_groups`` of a reward model's towers, with names as the model's ``named_parameters`` has them.
 
+    A model that has a ``layer_groups`` method (an evaluator) is asked itself.
+
     Returns:
         Nothing for a model without towers (trained on features, or a user's own).
 
     Raises:
         UserError: The groups of a tower are not known.
     """
+    if hasattr(model, "layer_groups"):
+        told: dict[Tower, tuple[LayerGroup, ...]] = model.layer_groups()
+        return told
     found = towers_of(model)
     if found is None:
         return {}

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from rewardkit.models.freezing import groups_of_model, rate_factors, towers_of
+from rewardkit.models.mllm.groups import part_factors
 
 OBJECTIVE = "objective"
 """What the names of the objective's own parameters begin with (tie thresholds, cut points)."""
@@ -86,27 +87,68 @@ def parameter_groups(
 
 
 def head_prefixes(model: nn.Module) -> tuple[str, ...]:
-    """What the names of a reward model's heads begin with: all its children but the towers."""
+    """What the names of a reward model's heads begin with: as it says itself, else all children but the towers."""
+    if hasattr(model, "head_prefixes"):
+        told: tuple[str, ...] = model.head_prefixes
+        return told
     found = towers_of(model)
     return tuple(f"{name}." for name, _ in model.named_children() if found is None or name != found[0])
 
 
 def model_parameter_groups(
-    model: nn.Module, objective: nn.Module, *, lr: float, head_lr: float, weight_decay: float, layer_decay: float = 1.0
+    model: nn.Module,
+    objective: nn.Module,
+    *,
+    lr: float,
+    head_lr: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    vision_factor: float = 1.0,
+    projector_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """``parameter_groups`` of a reward model and its objective, with layer-wise learning rates.
+    """``parameter_groups`` of a reward model and its objective, with learning rates by layer and by part.
+
+    Args:
+        model: The reward.
+        objective: With parameters of its own, or none.
+        lr: See ``parameter_groups``.
+        head_lr: Likewise.
+        weight_decay: Likewise.
+        layer_decay: See ``rate_factors``.
+        vision_factor: Of an evaluator: factor of the rate of its vision tower.
+        projector_factor: Likewise of its projector.
 
     Raises:
         UserError: ``layer_decay`` is not 1, and the layers of a tower are not known.
     """
     named = [*model.named_parameters(), *objective.named_parameters(prefix=OBJECTIVE)]
-    groups = groups_of_model(model) if layer_decay != 1.0 else {}
+    factors, layers = layer_rates(
+        model, layer_decay=layer_decay, vision_factor=vision_factor, projector_factor=projector_factor
+    )
     return parameter_groups(
         named,
         lr=lr,
         head_lr=head_lr,
         weight_decay=weight_decay,
         head_prefixes=head_prefixes(model),
-        factors=rate_factors(groups, layer_decay),
-        layers={name: group.name for tower in groups.values() for group in tower for name in group.parameters},
+        factors=factors,
+        layers=layers,
     )
+
+
+def layer_rates(
+    model: nn.Module, *, layer_decay: float = 1.0, vision_factor: float = 1.0, projector_factor: float = 1.0
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Name of a layer group to the factor of its learning rate, and name of a parameter to its layer group.
+
+    Raises:
+        UserError: A factor is not 1, and the layers of a tower are not known.
+    """
+    if layer_decay == vision_factor == projector_factor == 1.0:
+        return {}, {}
+    groups = groups_of_model(model)
+    factors = rate_factors(groups, layer_decay)
+    if vision_factor != 1.0 or projector_factor != 1.0:
+        parts = part_factors(groups, vision=vision_factor, projector=projector_factor)
+        factors = {name: factor * parts[name] for name, factor in factors.items()}
+    return factors, {name: group.name for tower in groups.values() for group in tower for name in group.parameters}

@@ -9,6 +9,42 @@ import torch
 from torch import Tensor
 
 from rewardkit.data.batch import Batch
+from rewardkit.objectives.loss import Loss
+
+
+class StepFigures:
+    """What the micro-batches of the optimiser step under way add up to; callbacks read it when the step is done.
+
+    Attributes:
+        metrics: Losses, which are this rank's shares and add up over ranks to those of the step, and the figures of
+            its scores (``figures_of``), which are this rank's too.
+        batches: Its micro-batches.
+        sums: What the figures are made of, ``[5]``; add up over ranks.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a new optimiser step."""
+        self.metrics: dict[str, Tensor] = {}
+        self.batches: list[Batch] = []
+        self.sums = torch.zeros(5)
+
+    def add(self, batch: Batch, scores: Tensor, loss: Loss) -> None:
+        """Adds one micro-batch.
+
+        Args:
+            batch: Its groups and comparisons.
+            scores: ``[N, D]``.
+            loss: Its share of the step's loss.
+        """
+        for name, value in {"loss": loss.total, **{f"loss/{k}": v for k, v in loss.parts.items()}}.items():
+            self.metrics[name] = self.metrics.get(name, torch.zeros(())) + value.detach().float().cpu()
+        scores = scores.detach()
+        self.sums = self.sums.to(scores.device) + score_sums(scores, batch)
+        self.metrics |= figures_of(self.sums)
+        self.batches.append(batch)
 
 
 def score_sums(scores: Tensor, batch: Batch) -> Tensor:

@@ -20,7 +20,8 @@ from torch import nn
 from rewardkit.data.batch import Batch
 from rewardkit.models.blip_head import BlipHead
 from rewardkit.models.reward import RewardOutput
-from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
+from rewardkit.modules.optimisation import Optimisation
+from rewardkit.modules.pairwise_clip_reward import PairwiseCLIPReward
 from rewardkit.objectives.bradley_terry import BradleyTerry
 from rewardkit.objectives.pairwise import PairwiseObjective
 from rewardkit.objectives.weighted import WeightedObjective
@@ -62,7 +63,9 @@ def step(
     }
     objective = WeightedObjective({"bradley_terry": PairwiseObjective(("overall",), reduction=reduction)})
     module = SimpleNamespace(
-        step_metrics=metrics, step_batches=[batch], objective=objective, model=nn.Sequential(nn.Linear(2, 1))
+        step=SimpleNamespace(metrics=metrics, batches=[batch]),
+        objective=objective,
+        model=nn.Sequential(nn.Linear(2, 1)),
     )
     guard.on_train_batch_end(trainer, module, None, None, 0)
 
@@ -220,7 +223,7 @@ def test_the_plateau_of_a_head_that_underflows_is_told_with_its_cause(init: str)
     if init == "scaled":
         assert said.getvalue() == ""
         return
-    assert float(module.step_metrics["loss"]) == pytest.approx(0.693147, abs=1e-6)
+    assert float(module.step.metrics["loss"]) == pytest.approx(0.693147, abs=1e-6)
     message = said.getvalue()
     assert message.count("warning") == 1 and "for 50 steps" in message
     assert len(head_layers(model)) == 5 and all(f"head.layers.{n} " in message for n in (0, 2, 4, 6, 7))

@@ -16,7 +16,8 @@ from rewardkit.models.blip import build_blip_reward
 from rewardkit.models.blip_architecture import read_blip_architecture
 from rewardkit.models.clip import build_clip_reward
 from rewardkit.models.freezing import groups_of_model
-from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
+from rewardkit.modules.optimisation import Optimisation
+from rewardkit.modules.pairwise_clip_reward import PairwiseCLIPReward
 from rewardkit.modules.parameter_groups import is_decayed, model_parameter_groups
 from rewardkit.objectives.ordinal import OrdinalObjective
 from rewardkit.objectives.pairwise import PairwiseObjective

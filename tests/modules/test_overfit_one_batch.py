@@ -17,7 +17,8 @@ from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.train import make_trainer
 from rewardkit.models.blip import build_blip_reward
 from rewardkit.models.clip import build_clip_reward
-from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
+from rewardkit.modules.optimisation import Optimisation
+from rewardkit.modules.pairwise_clip_reward import PairwiseCLIPReward
 from rewardkit.objectives.listwise import RankingObjective
 from rewardkit.objectives.pairwise import PairwiseObjective
 from rewardkit.objectives.plackett_luce import PlackettLuce

@@ -22,7 +22,8 @@ from rewardkit.engine.train import make_trainer
 from rewardkit.models.architecture import read_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.reward import RewardOutput
-from rewardkit.modules.pairwise_clip_reward import Optimisation, PairwiseCLIPReward
+from rewardkit.modules.optimisation import Optimisation
+from rewardkit.modules.pairwise_clip_reward import PairwiseCLIPReward
 from rewardkit.modules.parameter_groups import is_decayed
 from rewardkit.objectives.pairwise import PairwiseObjective
 from rewardkit.objectives.weighted import WeightedObjective
@@ -167,7 +168,7 @@ def test_any_reward_model_trains() -> None:
 
     class Note(pl.Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, *more: Any) -> None:
-            losses.append(float(module.step_metrics["loss"]))
+            losses.append(float(module.step.metrics["loss"]))
 
     trainer = make_trainer(
         hardware=Hardware(), max_steps=40, accumulation=1, validate_every=40, gradient_clip=None, loggers=[],
@@ -187,7 +188,7 @@ def test_compiled_towers_train_alike(tiny_tower: Path, demo_folders: tuple[Path,
     compile_towers(compiled)
     assert list(compiled.state_dict()) == names and len(compiled_parts(compiled)) == 2
     torch._dynamo.utils.counters.clear()
-    results = [train(model, demo_folders[0], micro=2).step_metrics for model in (plain, compiled)]
+    results = [train(model, demo_folders[0], micro=2).step.metrics for model in (plain, compiled)]
     assert float(results[0]["loss"]) == pytest.approx(float(results[1]["loss"]), abs=1e-4)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was compiled"
     for (name, a), b in zip(plain.named_parameters(), compiled.parameters(), strict=True):
