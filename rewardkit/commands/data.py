@@ -208,11 +208,13 @@ def _demo(given: dict[str, Any]) -> int:
                 start=0,
                 count=options.groups,
                 split=options.split,  # type: ignore[arg-type]  # the schema allows these three
+                answers=options.answers,
                 workers=options.workers,
             ):
                 writer.write(group, images)
                 progress(writer.groups)
         made = {"action": "demo", "groups": options.groups, "seed": options.seed, "split": options.split}
+        made |= {"answers": True} if options.answers else {}
         build_index(folder, made=made)
     print(f"wrote {out}: {options.groups:,} groups")
     return EXIT_DONE

@@ -168,5 +168,7 @@ class DemoOptions:
     """Another seed draws other groups."""
     split: str = option("all", choices=("all", "train", "val"))
     """train and val have no prompt in common; all draws from every prompt."""
+    answers: bool = option(False)
+    """Beside the votes, answers of three simulated raters on each image and dimension, 0 to 3."""
     workers: int = option(2, at_least=0)
     """Processes that draw; 0 draws in this one."""

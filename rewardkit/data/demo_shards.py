@@ -27,6 +27,7 @@ def demo_shards(
     split: Split,
     groups: int,
     seed: int = 0,
+    answers: bool = False,
     workers: int = 2,
     max_bytes: int = DEFAULT_MAX_BYTES,
     progress: Callable[[int], None] | None = None,
@@ -38,6 +39,7 @@ def demo_shards(
         split: ``train``, ``val`` or ``all``.
         groups: How many.
         seed: Of drawings and votes.
+        answers: Whether raters also said how good each candidate is.
         workers: Processes that draw; 0 draws in this one.
         max_bytes: Bound of all embedded datasets in the cache.
         progress: Called with the number of groups drawn so far; not called where the cache has them.
@@ -46,10 +48,12 @@ def demo_shards(
         UserError: The cache cannot be written.
     """
     made = {"action": "demo", "split": split, "groups": groups, "seed": seed}
+    made |= {"answers": True} if answers else {}
 
     def draw(folder: Path) -> None:
         with ShardWriter(folder, f"demo-{split}", max_groups=GROUPS_PER_SHARD) as writer:
-            for group, images in draw_groups(seed=seed, start=0, count=groups, split=split, workers=workers):
+            drawn = draw_groups(seed=seed, start=0, count=groups, split=split, answers=answers, workers=workers)
+            for group, images in drawn:
                 writer.write(group, images)
                 if progress is not None:
                     progress(writer.groups)

@@ -15,8 +15,9 @@ import numpy as np
 from rewardkit.data.demo.drawing import draw_candidate, jpeg
 from rewardkit.data.demo.faults import LEVELS
 from rewardkit.data.demo.prompts import Scene, Split, draw_scene, mistake, sentence, wrong_slots
+from rewardkit.data.demo.raters import rate
 from rewardkit.data.demo.voters import DIMENSIONS, Ceilings, cast_votes, ceilings, utilities
-from rewardkit.data.group import Candidate, Comparison, Group
+from rewardkit.data.group import Answer, Candidate, Comparison, Group
 
 CANDIDATES = 4
 """Candidates of every group."""
@@ -68,11 +69,17 @@ def plan_group(*, seed: int, index: int, split: Split) -> Plan:
     return Plan(asked, shown, generators, tuple(levels))
 
 
-def demo_group(*, seed: int, index: int, split: Split = "all") -> tuple[Group, list[bytes]]:
+def demo_group(*, seed: int, index: int, split: Split = "all", answers: bool = False) -> tuple[Group, list[bytes]]:
     """Group ``index`` of a split with the JPEG files of its candidates.
 
     The record tells what people said and what is to be seen (``slots["captions"]``: the true caption of each
     candidate), never the utilities that the votes were drawn from.
+
+    Args:
+        seed: Of drawings, votes and answers.
+        index: Which group.
+        split: Of which split.
+        answers: Whether raters also said how good each candidate is; all else is the same with and without.
     """
     plan = plan_group(seed=seed, index=index, split=split)
     files, candidates = [], []
@@ -87,6 +94,7 @@ def demo_group(*, seed: int, index: int, split: Split = "all") -> tuple[Group, l
         prompt=sentence(plan.asked),
         candidates=tuple(candidates),
         comparisons=_votes(_random(seed, index, split, 1 + CANDIDATES), plan),
+        answers=_answers(_random(seed, index, split, 2 + CANDIDATES), plan) if answers else (),
         tags={"style": plan.asked.style},
         slots={**plan.asked.slots(), "captions": [sentence(scene) for scene in plan.shown]},
         provenance={"source": "demo", "seed": seed, "index": index, "split": split},
@@ -94,23 +102,32 @@ def demo_group(*, seed: int, index: int, split: Split = "all") -> tuple[Group, l
     return group, files
 
 
-def demo_groups(*, seed: int, start: int, count: int, split: Split = "all") -> Iterator[tuple[Group, list[bytes]]]:
+def demo_groups(
+    *, seed: int, start: int, count: int, split: Split = "all", answers: bool = False
+) -> Iterator[tuple[Group, list[bytes]]]:
     """Groups ``start`` to ``start + count - 1`` of a split, in order."""
     for index in range(start, start + count):
-        yield demo_group(seed=seed, index=index, split=split)
+        yield demo_group(seed=seed, index=index, split=split, answers=answers)
 
 
 def draw_groups(
-    *, seed: int, start: int, count: int, split: Split = "all", workers: int = 2, chunk: int = 16
+    *,
+    seed: int,
+    start: int,
+    count: int,
+    split: Split = "all",
+    answers: bool = False,
+    workers: int = 2,
+    chunk: int = 16,
 ) -> Iterator[tuple[Group, list[bytes]]]:
     """The same groups in the same order as ``demo_groups``, drawn by ``workers`` processes (0 draws in this one)."""
     if workers == 0:
-        yield from demo_groups(seed=seed, start=start, count=count, split=split)
+        yield from demo_groups(seed=seed, start=start, count=count, split=split, answers=answers)
         return
     # Spawned, not forked: the caller may hold threads of torch, which a fork would leave in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        draw = partial(_draw, seed=seed, split=split)
+        draw = partial(_draw, seed=seed, split=split, answers=answers)
         yield from pool.map(draw, range(start, start + count), chunksize=chunk)
 
 
@@ -125,8 +142,8 @@ def demo_ceilings(*, seed: int, start: int, count: int, split: Split = "all") ->
     return ceilings(demo_utilities(seed=seed, start=start, count=count, split=split))
 
 
-def _draw(index: int, *, seed: int, split: Split) -> tuple[Group, list[bytes]]:
-    return demo_group(seed=seed, index=index, split=split)
+def _draw(index: int, *, seed: int, split: Split, answers: bool) -> tuple[Group, list[bytes]]:
+    return demo_group(seed=seed, index=index, split=split, answers=answers)
 
 
 def _votes(rng: np.random.Generator, plan: Plan) -> tuple[Comparison, ...]:
@@ -136,6 +153,16 @@ def _votes(rng: np.random.Generator, plan: Plan) -> tuple[Comparison, ...]:
         Comparison(dimension, i, j, cast_votes(rng, dimension, values[i][dimension], values[j][dimension]))
         for dimension in DIMENSIONS
         for i, j in combinations(range(len(values)), 2)
+    )
+
+
+def _answers(rng: np.random.Generator, plan: Plan) -> tuple[Answer, ...]:
+    """The raters' answers on every candidate and every dimension that faults lie on."""
+    return tuple(
+        Answer(dimension, n, f"rater-{who}", float(value))
+        for n, levels in enumerate(plan.levels)
+        for dimension, values in rate(rng, utilities(levels)).items()
+        for who, value in enumerate(values)
     )
 
 
