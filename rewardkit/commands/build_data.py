@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -19,17 +19,19 @@ from rewardkit.data.datamodule import PreferenceData
 from rewardkit.data.demo_shards import demo_shards
 from rewardkit.data.features import FeatureMaker
 from rewardkit.data.sources import Source
+from rewardkit.models.mllm.model import MLLMReward
+from rewardkit.models.mllm.published import pixel_budget
 
 if TYPE_CHECKING:
     from rewardkit.engine.run_directory import Opened
-    from rewardkit.models.kinds import Reward
+    from rewardkit.models.kinds import AnyReward
 
 EMBEDDED = "embedded"
 
 
 def build_data(
     options: FitOptions,
-    model: Reward,
+    model: AnyReward,
     *,
     ranks: int,
     errors_path: Path | None,
@@ -50,8 +52,7 @@ def build_data(
     made = PreferenceData(
         train=sources(data.train, "train", data.embedded, options.cache, console),
         val=sources(data.val, "val", data.embedded, options.cache, console),
-        transform=model.transform,
-        tokenizer=model.tokenizer,
+        **_reading(options, model),
         dimensions=model.dimensions,
         dimension_map=data.dimension_map,
         batch_groups=data.batch_groups,
@@ -71,6 +72,21 @@ def build_data(
         for warning in made.warnings:
             print(f"warning: {warning}", file=sys.stderr)
     return made
+
+
+def _reading(options: FitOptions, model: AnyReward) -> dict[str, Any]:
+    """How the model reads images and prompts, as ``PreferenceData`` takes it."""
+    if not isinstance(model, MLLMReward):
+        return {"transform": model.transform, "tokenizer": model.tokenizer}
+    return {
+        "transform": None,
+        "tokenizer": None,
+        "rows": model.rows,
+        "rationales": options.data.rationales,
+        "question_sampling": options.data.question_sampling,
+        "length_buckets": options.data.length_buckets,
+        "pixel_budget": pixel_budget(model.processor),
+    }
 
 
 def _augmentation(augment: AugmentOptions, seed: int) -> Augmentation | None:
@@ -94,11 +110,22 @@ def sources(
                 split=split,  # type: ignore[arg-type]
                 groups=groups,
                 seed=embedded.seed,
+                answers=embedded.answers,
                 max_bytes=int(cache.max_gb * 1e9),
                 progress=lambda done, bar=bar, task=task: bar.update(task, completed=done, visible=True),  # type: ignore[misc]
             )
         found.append(Source(str(folder), name=EMBEDDED))
     return found
+
+
+def _named(model: AnyReward) -> str:
+    """What a model is called when it is announced."""
+    if not isinstance(model, MLLMReward):
+        return model.architecture.name
+    assert model.rows is not None
+    where = "made from nothing" if model.base_path is None else str(model.base_path)
+    asked = f"{len(model.rows.questions.questions)} questions of {model.rows.questions.name}"
+    return f"{model.base.config.model_type} ({where}), asked {asked}"
 
 
 def truncated_share(data: PreferenceData, context_length: int) -> float:
@@ -108,7 +135,7 @@ def truncated_share(data: PreferenceData, context_length: int) -> float:
     return float((tokens > context_length).mean())
 
 
-def announce(options: FitOptions, model: Reward, data: PreferenceData, opened: Opened, console: Console) -> None:
+def announce(options: FitOptions, model: AnyReward, data: PreferenceData, opened: Opened, console: Console) -> None:
     """Says what is about to be trained, on what, and where it goes."""
     from rewardkit.engine.precision import find_precision
 
@@ -123,7 +150,7 @@ def announce(options: FitOptions, model: Reward, data: PreferenceData, opened: O
             highlight=False,
         )
     lines = [
-        f"model   {model.architecture.name}, {every / 1e6:.1f} M parameters, {trained / 1e6:.1f} M trained, judges "
+        f"model   {_named(model)}, {every / 1e6:.1f} M parameters, {trained / 1e6:.1f} M trained, judges "
         f"{', '.join(model.dimensions)}",
         f"data    {len(data.train_data)} groups to train on, {sum(map(len, data.val_data))} held out "
         f"({', '.join(data.val_names)})",
@@ -133,9 +160,8 @@ def announce(options: FitOptions, model: Reward, data: PreferenceData, opened: O
         f"{find_precision(options.trainer.precision)}",
         f"run     {opened.layout.root}" + (f", continued from step {opened.step}" if opened.step else ""),
     ]
-    cut = truncated_share(data, model.tokenizer.context_length)
-    if cut > 0:
-        lines.append(
-            f"note    {cut:.1%} of the prompts are longer than {model.tokenizer.context_length} tokens; cut off"
-        )
+    if not isinstance(model, MLLMReward):  # which cuts nothing
+        length = model.tokenizer.context_length
+        cut = truncated_share(data, length)
+        lines += [f"note    {cut:.1%} of the prompts are longer than {length} tokens; cut off"] if cut > 0 else []
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -26,7 +26,7 @@ from rewardkit.engine.precision import find_precision
 from rewardkit.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.feature_encoding import FeatureEncoder, towers_digest
-from rewardkit.models.kinds import Reward
+from rewardkit.models.kinds import AnyReward
 
 FORMAT_VERSION = 1
 _SECONDS_BETWEEN_LINES = 10.0
@@ -207,12 +207,12 @@ class EncodingProgress:
         self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def build_features(options: FitOptions, model: Reward, console: Console) -> CachedFeatures | None:
+def build_features(options: FitOptions, model: AnyReward, console: Console) -> CachedFeatures | None:
     """What makes features, where ``data.features`` asks for them."""
     data = options.data
     if not data.features:
         return None
-    assert isinstance(model, CLIPReward)  # check_kind refuses a BLIP
+    assert isinstance(model, CLIPReward)  # checks refuse other kinds
     return CachedFeatures(
         model,
         precision=find_precision(options.trainer.precision),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from rewardkit.commands.build_mllm import build_evaluator
 from rewardkit.config.recipes import beside_recipe
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.images import ImageTransform
@@ -14,12 +15,15 @@ from rewardkit.models.blip import BLIPReward, build_blip_reward
 from rewardkit.models.blip_architecture import read_blip_architecture
 from rewardkit.models.clip import CLIPReward, build_clip_reward
 from rewardkit.models.feature_encoding import freeze_towers
+from rewardkit.models.kinds import AnyReward
 from rewardkit.models.pretrained_folder import find_architecture
 
 
-def build_model(options: FitOptions) -> CLIPReward | BLIPReward:
+def build_model(options: FitOptions) -> AnyReward:
     """The reward, with the weights that the options name; random ones are drawn from the seed."""
     torch.manual_seed(options.seed)
+    if options.model.kind == "mllm":
+        return build_evaluator(options)
     return _blip(options) if options.model.kind == "blip" else _clip(options)
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from rewardkit.commands.check_objective import CAPTION_CONTRAST, judged_by
-from rewardkit.config.objective_options import LISTWISE, PAIRWISE, POINTWISE, ObjectiveOptions
-from rewardkit.config.term_options import CDPOOptions, HuberOptions, JudgingTermOptions, RobustOptions
+from rewardkit.commands.check_objective import CAPTION_CONTRAST, judged_by, scores_of
+from rewardkit.config.objective_options import ASKED, LISTWISE, PAIRWISE, POINTWISE, ObjectiveOptions
+from rewardkit.config.term_options import (
+    CDPOOptions,
+    HuberOptions,
+    JudgingTermOptions,
+    RobustOptions,
+)
 from rewardkit.data.index import Scale
+from rewardkit.objectives.answers import AnswerObjective
 from rewardkit.objectives.bradley_terry import CDPO, BradleyTerry, ImageReward, PickScore, Robust
 from rewardkit.objectives.caption_contrast import CaptionContrastObjective
 from rewardkit.objectives.centering import Centering
@@ -18,6 +24,8 @@ from rewardkit.objectives.compared import PairwiseRule
 from rewardkit.objectives.in_batch import InBatchPickScore
 from rewardkit.objectives.listwise import ListNet, RankingObjective, RankingRule, Top1
 from rewardkit.objectives.margins import Hinge, Margin, Scaled
+from rewardkit.objectives.on_scores import OnScores
+from rewardkit.objectives.options import OptionObjective
 from rewardkit.objectives.ordinal import OrdinalObjective
 from rewardkit.objectives.pairwise import PairwiseObjective, Reduction
 from rewardkit.objectives.plackett_luce import PlackettLuce
@@ -33,7 +41,12 @@ def uses_captions(objective: ObjectiveOptions) -> bool:
 
 
 def build_objective(
-    objective: ObjectiveOptions, dimensions: Sequence[str], scales: Mapping[str, Scale] | None = None
+    objective: ObjectiveOptions,
+    dimensions: Sequence[str],
+    scales: Mapping[str, Scale] | None = None,
+    *,
+    asks: bool = False,
+    class_weights: Tensor | None = None,
 ) -> WeightedObjective:
     """The sum of the terms that the options name.
 
@@ -41,9 +54,33 @@ def build_objective(
         objective: Options that ``check_objective.py`` let pass.
         dimensions: The model's.
         scales: Model dimension to the scale of its ratings, for terms over ratings.
+        asks: Whether the model is an evaluator, which has several scores to learn on.
+        class_weights: Factor of each option of each question; see ``OptionObjective``.
     """
     names = tuple(dimensions)
-    return WeightedObjective({term: _term(objective, term, names, scales or {}) for term in objective.name})
+    terms: dict[str, nn.Module] = {}
+    for term in objective.name:
+        if term in ASKED:
+            terms[term] = _asked_term(objective, term, names, class_weights)
+            continue
+        made = _term(objective, term, names, scales or {})
+        terms[term] = OnScores(made, scores_of(objective, term)) if asks else made  # type: ignore[arg-type]
+    return WeightedObjective(terms)
+
+
+def _asked_term(
+    objective: ObjectiveOptions, term: str, dimensions: tuple[str, ...], class_weights: Tensor | None
+) -> nn.Module:
+    if term == "answer":
+        return AnswerObjective()
+    options = objective.option
+    balanced = options.class_weights == "balanced"
+    return OptionObjective(
+        dimensions,
+        options.kind,  # type: ignore[arg-type]
+        factors=dict(options.dimensions),
+        class_weights=class_weights if balanced else None,
+    )
 
 
 def term_coefficients(objective: ObjectiveOptions) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rewardkit.commands.check_dimensions import dimension_problems
 from rewardkit.commands.check_kind import kind_problems
+from rewardkit.commands.check_mllm import mllm_problems
 from rewardkit.commands.check_objective import objective_problems
 from rewardkit.commands.check_optimisation import optimisation_problems
 from rewardkit.config.schema import FitOptions
@@ -53,6 +54,7 @@ def check(options: FitOptions, origins: Mapping[str, str] | None = None) -> None
         problems.append("callbacks.best_bundle: needs callbacks.preference_accuracy, which is null")
     problems += _of_features(options)
     problems += kind_problems(options)
+    problems += mllm_problems(options, origins or {})
     problems += dimension_problems(options)
     problems += objective_problems(options, origins or {})
     problems += optimisation_problems(options)

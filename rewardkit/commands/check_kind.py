@@ -25,18 +25,21 @@ _OUTPUTS = {"clip": ("cosine", "cosine100", "logit"), "blip": ("logit", "normali
 def kind_problems(options: FitOptions) -> list[str]:
     """What ``model.kind`` contradicts, one message each."""
     model = options.model
-    outputs = _OUTPUTS[model.kind]
     problems = []
+    if model.kind != "blip":
+        problems += [
+            f"model.blip.{name}: only model.kind=blip has it, but model.kind is {model.kind}"
+            for name in changed(model.blip, BlipOptions())
+        ]
+    if model.kind == "mllm":
+        return problems
+    outputs = _OUTPUTS[model.kind]
     if model.output is not None and model.output not in outputs:
         problems.append(f"model.output: a {model.kind} gives {' or '.join(outputs)}, not {model.output}")
     if model.kind == "clip":
-        problems += [
-            f"model.blip.{name}: only model.kind=blip has it, but model.kind is clip"
-            for name in _changed(model.blip, BlipOptions())
-        ]
         return problems
-    changed = _changed(model, ModelOptions())
-    problems += [f"model.{name}: model.kind is blip, and {why}" for name, why in _ONLY_CLIP.items() if name in changed]
+    names = changed(model, ModelOptions())
+    problems += [f"model.{name}: model.kind is blip, and {why}" for name, why in _ONLY_CLIP.items() if name in names]
     if model.overall == "gate":
         problems.append(
             "model.overall: a gate reads the prompt alone, which a BLIP never does; take mean or combination"
@@ -63,7 +66,7 @@ def kind_problems(options: FitOptions) -> list[str]:
     return problems
 
 
-def _changed(section: Any, default: Any) -> list[str]:
+def changed(section: Any, default: Any) -> list[str]:
     """Names of the fields that are not at their default; of plain fields only."""
     names = [item.name for item in fields(section)]
     return [name for name in names if getattr(section, name) != getattr(default, name)]

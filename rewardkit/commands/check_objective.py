@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rewardkit.config.compose import COMMAND_LINE
 from rewardkit.config.messages import did_you_mean
-from rewardkit.config.objective_options import LISTWISE, PAIRWISE, POINTWISE, TERMS, ObjectiveOptions
+from rewardkit.config.objective_options import ASKED, LISTWISE, PAIRWISE, POINTWISE, TERMS, ObjectiveOptions
 from rewardkit.config.schema import FitOptions
-from rewardkit.config.term_options import JudgingTermOptions
+from rewardkit.config.term_options import JudgingTermOptions, ScoreTermOptions
 from rewardkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ def judged_by(objective: ObjectiveOptions, term: str, dimensions: tuple[str, ...
     if not isinstance(options, JudgingTermOptions) or not options.dimensions:
         return dimensions
     return tuple(name for name in dimensions if options.dimensions.get(name, 0) > 0)
+
+
+def scores_of(objective: ObjectiveOptions, term: str) -> str | None:
+    """Which of an evaluator's scores a term learns on; None for a term that learns on answers, not on scores."""
+    options = getattr(objective, term)
+    if not isinstance(options, ScoreTermOptions):
+        return None
+    own = {"ordinal": "ordinal", "mse": "regression", "huber": "regression"}
+    return options.scores or own.get(term, "expected")
 
 
 def objective_problems(options: FitOptions, origins: Mapping[str, str]) -> Iterator[str]:
@@ -122,7 +131,9 @@ def _pairs_problems(objective: ObjectiveOptions) -> Iterator[str]:
     """With single comparisons there is nothing else of a group: no rankings and no ratings."""
     why, remedy = "data.pairing=pairs draws comparisons alone", "set data.pairing=grouped"
     for term in objective.name:
-        if term in LISTWISE:
+        if term in ASKED:
+            yield f"objective.name: {term} learns from answers, and {why}; {remedy}"
+        elif term in LISTWISE:
             yield f"objective.name: {term} learns from rankings, and {why}; {remedy}"
         elif term in POINTWISE:
             yield f"objective.name: {term} learns from ratings, and {why}; {remedy}"

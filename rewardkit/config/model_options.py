@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.blip_options import BlipOptions
+from rewardkit.config.mllm_options import MllmOptions
 from rewardkit.config.options import option
 from rewardkit.config.overall import OVERALL_GRADIENTS, OVERALLS
 
@@ -13,20 +14,26 @@ from rewardkit.config.overall import OVERALL_GRADIENTS, OVERALLS
 class ModelOptions:
     """The reward: an image tower and a text tower, and a head for each dimension."""
 
-    kind: str = option("clip", choices=("clip", "blip"))
+    kind: str = option("clip", choices=("clip", "blip", "mllm"))
     """clip: open_clip's two towers, a cosine (HPS v2). blip: a cross-encoder whose text tower looks at the image
-    (ImageReward); docs/blip.md."""
+    (ImageReward); docs/blip.md. mllm: a multimodal language model that is asked questions (EvalAlign);
+    docs/mllm.md."""
     architecture: str = option("ViT-H-14")
     """An open_clip architecture (`ViT-H-14`), or the path of an open_clip JSON config; recipes may name a file that
     ships beside them (`towers/NAME.json`). auto: what the folder that pretrained names says. With kind=blip:
-    `blip-base`, `blip-large`, or the path of a JSON file with vision_config and text_config."""
+    `blip-base`, `blip-large`, or the path of a JSON file with vision_config and text_config. With kind=mllm: auto, or
+    small, which is made from nothing (model.mllm.small)."""
     pretrained: str | None = option(None)
     """open_clip tag of pretrained weights, a local .pt/.safetensors file, or (with architecture=auto) a run, a
     bundle, or a folder in the layout of transformers' CLIPModel, as PickScore is published, or of open_clip: local, or
     `hf-hub:OWNER/NAME`; null starts from random weights. With kind=blip: a local file in the layout of BLIP
-    or of ImageReward.pt."""
+    or of ImageReward.pt. With kind=mllm: the folder of an image-text-to-text model as transformers saves it, or
+    `hf-hub:OWNER/NAME`."""
     dimensions: list[str] = option(["overall"])
-    """Names of what is judged; one or many."""
+    """Names of what is judged; one or many. Default with kind=mllm: the dimensions of its questions."""
+    questions: str | None = option(None)
+    """With kind=mllm: the questions that are asked, as the name of a set that ships with rewardkit (evalalign,
+    visionprefer, visionreward, embedded) or the path of a YAML file (docs/mllm.md)."""
     head: str = option("auto", choices=("auto", "cosine", "projection", "text_query"))
     """cosine: one dimension, plain CLIP. projection: a learned projection of image and prompt for each dimension.
     text_query: a learned vector for each dimension, added to the prompt's embedding. auto: cosine for one dimension,
@@ -62,6 +69,7 @@ class ModelOptions:
     max_logit_scale: float = option(100.0, above=0)
     """The logit scale of a CLIP is clamped to [1, this] after each step (CLIP and HPS v2: 100)."""
     blip: BlipOptions = option(BlipOptions())
+    mllm: MllmOptions = option(MllmOptions())
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rewardkit.config.options import option
 from rewardkit.config.term_options import (
+    AnswerOptions,
     BradleyTerryOptions,
     CaptionContrastOptions,
     CDPOOptions,
@@ -18,6 +19,7 @@ from rewardkit.config.term_options import (
     ListNetOptions,
     MarginOptions,
     MSEOptions,
+    OptionOptions,
     OrdinalOptions,
     PickScoreOptions,
     PlackettLuceOptions,
@@ -47,7 +49,9 @@ LISTWISE = ("plackett_luce", "top1", "listnet")
 """Terms over rankings."""
 POINTWISE = ("mse", "huber", "ordinal")
 """Terms over ratings."""
-TERMS = (*PAIRWISE, *LISTWISE, *POINTWISE, "centering", "caption_contrast")
+ASKED = ("option", "answer")
+"""Terms over answers to questions, for model.kind=mllm."""
+TERMS = (*PAIRWISE, *LISTWISE, *POINTWISE, *ASKED, "centering", "caption_contrast")
 """Every term that `objective.name` may list; each has a section of that name."""
 
 
@@ -78,5 +82,7 @@ class ObjectiveOptions:
     mse: MSEOptions = option(MSEOptions())
     huber: HuberOptions = option(HuberOptions())
     ordinal: OrdinalOptions = option(OrdinalOptions())
+    answer: AnswerOptions = option(AnswerOptions())
     centering: CenteringOptions = option(CenteringOptions())
     caption_contrast: CaptionContrastOptions = option(CaptionContrastOptions())
+    option: OptionOptions = option(OptionOptions())  # last: below it the name is the section's

@@ -45,6 +45,9 @@ class EmbeddedOptions:
     """Held-out groups; none of their prompts is trained on."""
     seed: int = option(0, at_least=0)
     """Seed of the drawings and of the simulated votes."""
+    answers: bool = option(False)
+    """Beside the votes, answers of three simulated raters to how good each image is on each dimension, 0 to 3: for
+    evaluators (model.kind=mllm). All else is the same."""
 
 
 @dataclass
@@ -87,6 +90,13 @@ class DataOptions:
     draw."""
     dimension_map: dict[str, str | None] = option({})
     """Data's dimension to the model's dimension (several may share one); null drops its labels."""
+    rationales: bool = option(True)
+    """With model.kind=mllm: learn to write the rationales that stand beside answers, behind the option."""
+    question_sampling: dict[str, float] = option({})
+    """With model.kind=mllm: the model's dimension to the share of the groups (above 0, at most 1) that an epoch asks
+    about it; which ones differs from epoch to epoch. Default: all are asked."""
+    length_buckets: bool = option(False)
+    """With model.kind=mllm: put groups of like length into one step, so that little is padded."""
     augment: AugmentOptions = option(AugmentOptions())
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
     """The run stops when more than max(10, this share of the groups) cannot be read."""

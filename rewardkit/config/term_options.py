@@ -27,7 +27,16 @@ class JudgingTermOptions(TermOptions):
 
 
 @dataclass
-class BradleyTerryOptions(JudgingTermOptions):
+class ScoreTermOptions(JudgingTermOptions):
+    """What every term over scores takes."""
+
+    scores: str | None = option(None, choices=("expected", "ordinal", "regression"))
+    """With model.kind=mllm: the scores it learns on. Default: ordinal for ordinal, regression for mse and huber, else
+    expected."""
+
+
+@dataclass
+class BradleyTerryOptions(ScoreTermOptions):
     """Pairwise: cross entropy of the Bradley-Terry law against the shares of votes, as HPS v2."""
 
     ties: str = option("half", choices=("half", "drop"))
@@ -35,7 +44,7 @@ class BradleyTerryOptions(JudgingTermOptions):
 
 
 @dataclass
-class PickScoreOptions(JudgingTermOptions):
+class PickScoreOptions(ScoreTermOptions):
     """Pairwise: PickScore's, bradley_terry less ln 2 at even labels, so that a perfect tie costs nothing."""
 
     in_batch_negatives: bool = option(False)
@@ -45,12 +54,12 @@ class PickScoreOptions(JudgingTermOptions):
 
 
 @dataclass
-class ImageRewardOptions(JudgingTermOptions):
+class ImageRewardOptions(ScoreTermOptions):
     """Pairwise: ImageReward's, -log sigmoid of the difference; ties and even votes are left out."""
 
 
 @dataclass
-class MarginOptions(JudgingTermOptions):
+class MarginOptions(ScoreTermOptions):
     """Pairwise: the preferred has to be ahead by a margin, softly; ties and even votes are left out."""
 
     margin: float = option(1.0, at_least=0)
@@ -60,7 +69,7 @@ class MarginOptions(JudgingTermOptions):
 
 
 @dataclass
-class ScaledOptions(JudgingTermOptions):
+class ScaledOptions(ScoreTermOptions):
     """Pairwise: bradley_terry times a factor for each comparison; ties and even votes are left out."""
 
     factor: float = option(1.0, at_least=0)
@@ -70,7 +79,7 @@ class ScaledOptions(JudgingTermOptions):
 
 
 @dataclass
-class HingeOptions(JudgingTermOptions):
+class HingeOptions(ScoreTermOptions):
     """Pairwise: nothing to learn once the preferred is ahead by the margin; ties and even votes are left out."""
 
     margin: float = option(1.0, at_least=0)
@@ -78,7 +87,7 @@ class HingeOptions(JudgingTermOptions):
 
 
 @dataclass
-class CDPOOptions(JudgingTermOptions):
+class CDPOOptions(ScoreTermOptions):
     """Pairwise: bradley_terry with smoothed labels (conservative DPO)."""
 
     flip_rate: Any = option(0.1)
@@ -86,7 +95,7 @@ class CDPOOptions(JudgingTermOptions):
 
 
 @dataclass
-class RobustOptions(JudgingTermOptions):
+class RobustOptions(ScoreTermOptions):
     """Pairwise: the unbiased loss under flipped votes; unbounded below, so stop early or decay weights."""
 
     flip_rate: Any = option(0.1)
@@ -95,12 +104,12 @@ class RobustOptions(JudgingTermOptions):
 
 
 @dataclass
-class ThurstoneOptions(JudgingTermOptions):
+class ThurstoneOptions(ScoreTermOptions):
     """Pairwise: the normal law instead of the logistic one; with model.uncertainty each image has its own variance."""
 
 
 @dataclass
-class GaussianOptions(JudgingTermOptions):
+class GaussianOptions(ScoreTermOptions):
     """Pairwise: scores are normal distributions; needs model.uncertainty."""
 
     form: str = option("neg_log_mean", choices=("neg_log_mean", "mean_neg_log"))
@@ -111,7 +120,7 @@ class GaussianOptions(JudgingTermOptions):
 
 
 @dataclass
-class RaoKupperOptions(JudgingTermOptions):
+class RaoKupperOptions(ScoreTermOptions):
     """Pairwise: a tie is an outcome of its own, where scores are within a threshold (Rao-Kupper)."""
 
     theta: float = option(5.0, above=1)
@@ -121,7 +130,7 @@ class RaoKupperOptions(JudgingTermOptions):
 
 
 @dataclass
-class DavidsonOptions(JudgingTermOptions):
+class DavidsonOptions(ScoreTermOptions):
     """Pairwise: a tie is an outcome of its own, in proportion to the geometric mean of both strengths (Davidson)."""
 
     nu: float = option(1.0, above=0)
@@ -131,7 +140,7 @@ class DavidsonOptions(JudgingTermOptions):
 
 
 @dataclass
-class PlackettLuceOptions(JudgingTermOptions):
+class PlackettLuceOptions(ScoreTermOptions):
     """Listwise: the probability of each whole ranking (Plackett-Luce)."""
 
     ties: str = option("marginal", choices=("marginal", "breslow", "efron", "mean"))
@@ -142,12 +151,12 @@ class PlackettLuceOptions(JudgingTermOptions):
 
 
 @dataclass
-class Top1Options(JudgingTermOptions):
+class Top1Options(ScoreTermOptions):
     """Listwise: softmax cross entropy of the best of each ranking."""
 
 
 @dataclass
-class ListNetOptions(JudgingTermOptions):
+class ListNetOptions(ScoreTermOptions):
     """Listwise: cross entropy of the model's top-1 distribution against that of the ranking (ListNet)."""
 
     temperature: float = option(1.0, above=0)
@@ -155,7 +164,7 @@ class ListNetOptions(JudgingTermOptions):
 
 
 @dataclass
-class RatingTermOptions(JudgingTermOptions):
+class RatingTermOptions(ScoreTermOptions):
     """What terms take that learn a line from scores to ratings."""
 
     slope: float = option(0.1, above=0)
@@ -178,7 +187,7 @@ class HuberOptions(RatingTermOptions):
 
 
 @dataclass
-class OrdinalOptions(JudgingTermOptions):
+class OrdinalOptions(ScoreTermOptions):
     """Pointwise: shares of the answers on each level of the scale; the cuts between levels are learned."""
 
     score_center: float = option(0.0)
@@ -186,7 +195,26 @@ class OrdinalOptions(JudgingTermOptions):
 
 
 @dataclass
-class CenteringOptions(JudgingTermOptions):
+class OptionOptions(JudgingTermOptions):
+    """Answers of an evaluator: the softmax over a question's own options against what people said, N/A among them."""
+
+    kind: str = option("cross_entropy", choices=("cross_entropy", "kl"))
+    """cross_entropy, or kl, which is 0 where the model says what people said; both have the same gradient."""
+    class_weights: str = option("none", choices=("none", "balanced"))
+    """balanced: each option weighs inversely to how often it is the answer in the training data, with a bound, and 1 on
+    average over the answers (docs/mllm.md)."""
+
+
+@dataclass
+class AnswerOptions(TermOptions):
+    """Answers of an evaluator as it writes them: cross entropy of the option's character and of a rationale."""
+
+    coefficient: float = option(0.05, at_least=0)
+    """Factor of the term in the sum, at the first step. Small beside option, as DeQA-Score has it (0.05); 1 alone."""
+
+
+@dataclass
+class CenteringOptions(ScoreTermOptions):
     """Squared sum of a comparison's two scores: keeps scores near 0, which comparisons leave free."""
 
     coefficient: float = option(0.01, at_least=0)

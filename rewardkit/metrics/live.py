@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,4 +49,44 @@ class PairAccuracy(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Dimension to accuracy; NaN where nothing was decided."""
         shares = self.right / self.decided
+        return dict(zip(self.dimensions, shares.unbind(), strict=True))
+
+
+class OptionAccuracy(Metric):
+    """Share of answered questions whose likeliest option is the one that most people chose, for each dimension.
+
+    Questions on which people chose two options equally often are left out.
+
+    Args:
+        dimensions: The model's dimensions.
+    """
+
+    full_state_update = False
+    right: Tensor
+    answered: Tensor
+
+    def __init__(self, dimensions: Sequence[str]) -> None:
+        super().__init__()
+        self.dimensions = tuple(dimensions)
+        zeros = torch.zeros(len(self.dimensions), dtype=torch.float64)
+        self.add_state("right", zeros, dist_reduce_fx="sum")
+        self.add_state("answered", zeros.clone(), dist_reduce_fx="sum")
+
+    def update(self, option_logits: Tensor, questions: Any) -> None:
+        """Counts a batch.
+
+        Args:
+            option_logits: ``[A, O + 1]``, N/A last, -inf where a question has no such column.
+            questions: ``rewardkit.models.mllm.batch.QuestionBatch``.
+        """
+        target, dimension = questions.option_target, questions.asked_dimension  # [A, O + 1], [A]
+        most = target.max(dim=-1).values
+        decided = (most > 0) & ((target >= most.unsqueeze(-1) - 1e-6).sum(dim=-1) == 1)
+        right = decided & (option_logits.argmax(dim=-1) == target.argmax(dim=-1))
+        self.right.index_add_(0, dimension, right.to(self.right))
+        self.answered.index_add_(0, dimension, decided.to(self.answered))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Dimension to accuracy; NaN where nothing was answered."""
+        shares = self.right / self.answered
         return dict(zip(self.dimensions, shares.unbind(), strict=True))

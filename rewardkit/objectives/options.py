@@ -41,7 +41,7 @@ class QuestionDenominators(Protocol):
     answers: Tensor
 
 
-def option_loss(logits: Tensor, shares: Tensor, kind: Kind = "cross_entropy") -> Tensor:
+def option_loss(logits: Tensor, shares: Tensor, kind: Kind = "cross_entropy", weights: Tensor | None = None) -> Tensor:
     """Cross entropy or KL of the options. See the module's docstring.
 
     Args:
@@ -49,15 +49,21 @@ def option_loss(logits: Tensor, shares: Tensor, kind: Kind = "cross_entropy") ->
         shares: ``[A, O + 1]``, not negative, 0 where there is no such column; a row of zeros costs exactly 0, and
             gives gradients of exactly 0.
         kind: ``cross_entropy`` or ``kl``.
+        weights: ``[A, O + 1]``, a factor of each option's share; None: all 1. A question's answers are then learned as
+            ``shares * weights``: an option of factor 2 counts as if twice as many had chosen it.
 
     Returns:
-        ``[A]``, not negative.
+        ``[A]``, not negative; with weights the KL is that of the weighed shares, made to add up to 1, times their sum.
     """
     exists = logits > float("-inf")
     log_p = logits.log_softmax(dim=-1)
-    loss = -(shares * torch.where(exists, log_p, torch.zeros_like(log_p))).sum(dim=-1)
+    weighed = shares if weights is None else shares * weights
+    loss = -(weighed * torch.where(exists, log_p, torch.zeros_like(log_p))).sum(dim=-1)
     if kind == "kl":
-        loss = loss + torch.xlogy(shares, shares).sum(dim=-1)
+        loss = loss + torch.xlogy(weighed, weighed).sum(dim=-1)
+        if weights is not None:
+            told = weighed.sum(dim=-1)
+            loss = loss - torch.xlogy(told, told)
     return loss
 
 
@@ -70,6 +76,9 @@ class OptionObjective(nn.Module):
         dimensions: The model's dimensions.
         kind: ``cross_entropy`` or ``kl``.
         factors: Factor for each dimension; None or empty: 1 for all, else 0 for those that are not named.
+        class_weights: Factor of each option of each question of the set, ``[Q, O + 1]``, N/A last; it multiplies the
+            shares of the answers, so that their mean over the training answers has to be 1 for the loss to keep its
+            size. None: all 1.
 
     Raises:
         UserError: An unknown kind, or a factor of a dimension that the model lacks.
@@ -81,6 +90,7 @@ class OptionObjective(nn.Module):
         kind: Kind = "cross_entropy",
         *,
         factors: Mapping[str, float] | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         if kind not in get_args(Kind):
@@ -88,6 +98,8 @@ class OptionObjective(nn.Module):
         self.dimensions = tuple(dimensions)
         self.kind: Kind = kind
         self.factors = dimension_factors(dimensions, factors)
+        # Follows from the training data, so no checkpoint holds it.
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, output: RewardOutput, labels: Any, denominators: QuestionDenominators) -> Loss:
         """This micro-batch's share of the step's loss.
@@ -107,9 +119,17 @@ class OptionObjective(nn.Module):
         _check_columns(logits, shares)
         told = shares.sum(dim=-1, keepdim=True)
         shares = shares / torch.where(told > 0, told, torch.ones_like(told))
-        losses = option_loss(logits, shares, self.kind)
+        losses = option_loss(logits, shares, self.kind, self._weights(labels.questions.asked_question, shares))
         terms = sums_by_dimension(losses, labels.questions.asked_dimension, len(self.dimensions))
         return loss_of(divided(terms, denominators.options), self.dimensions, self.factors)
+
+    def _weights(self, question: Tensor, shares: Tensor) -> Tensor | None:
+        """Each row's factors in the columns of the batch, whose longest question may be shorter than the set's."""
+        if self.class_weights is None:
+            return None
+        weights = self.class_weights[question].to(shares)
+        options = shares.shape[-1] - 1
+        return torch.cat([weights[:, :options], weights[:, -1:]], dim=-1)
 
 
 def _check_columns(logits: Tensor, shares: Tensor) -> None:
