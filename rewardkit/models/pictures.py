@@ -43,7 +43,9 @@ def normalised_pixels(
         if isinstance(image, Tensor):
             rows.append(transform_tensor(image.unsqueeze(0).to(device), transform)[0])
         else:
-            pixels = resize_uint8(_decode(image, place, transform), transform).to(device)
+            pixels = resize_uint8(
+                decode_picture(image, place, decode=transform.decode, size=transform.size), transform
+            ).to(device)
             rows.append(normalise(pixels.unsqueeze(0), transform.mean, transform.std)[0])
     return torch.stack(rows)
 
@@ -59,8 +61,24 @@ def as_list(images: Tensor | Picture | Sequence[Picture]) -> Tensor | Sequence[P
     return images
 
 
-def _decode(image: Image.Image | str | os.PathLike[str] | bytes, place: int, transform: ImageTransform) -> Tensor:
-    """uint8 ``[3, H, W]`` of a picture that is not a tensor, by the one rule that training reads images with."""
+def decode_picture(
+    image: Image.Image | str | os.PathLike[str] | bytes, place: int, *, decode: str = "exact", size: int | None = None
+) -> Tensor:
+    """A picture that is not a tensor, read by the one rule that training reads images with.
+
+    Args:
+        image: The picture.
+        place: Its number, for messages.
+        decode: As of ``decode_image``.
+        size: Likewise.
+
+    Returns:
+        uint8 ``[3, H, W]``.
+
+    Raises:
+        UserError: A file cannot be read.
+        DataError: It cannot be decoded.
+    """
     name = f"image {place}" if isinstance(image, bytes | Image.Image) else f"image {place} ({os.fspath(image)})"
     if isinstance(image, Image.Image):
         image = _as_file(image, name)
@@ -70,7 +88,7 @@ def _decode(image: Image.Image | str | os.PathLike[str] | bytes, place: int, tra
         except OSError as error:
             raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
     try:
-        return decode_image(image, decode=transform.decode, size=transform.size)
+        return decode_image(image, decode=decode, size=size)
     except BadSample as error:
         raise DataError(f"{name}: {error.reason}") from None
 

@@ -47,6 +47,7 @@ class MLLMOutput(RewardOutput):
         regression: float32 ``[N, D]``, likewise.
         expected: float32 ``[N, D]``, the expected worth of the answers that apply; 0 where nothing was asked.
         asked: bool ``[N, D]``, where a question was asked.
+        asked_scores: float32 ``[A]``, what each question by itself adds to ``scores``.
         expected_answer: float32 ``[A]``, the expected worth of each question's answers that apply.
         not_applicable: float32 ``[A]``, the probability of N/A; 0 for a question without it.
     """
@@ -55,6 +56,7 @@ class MLLMOutput(RewardOutput):
     regression: Tensor | None = None
     expected: Tensor | None = None
     asked: Tensor | None = None
+    asked_scores: Tensor | None = None
     expected_answer: Tensor | None = None
     not_applicable: Tensor | None = None
 
@@ -170,14 +172,16 @@ class MLLMReward(nn.Module):
         own = rows.asked_dimension.unsqueeze(-1)
         ordinal, regression = (values.gather(-1, own).squeeze(-1) * scored for values in self.head(at_score))
         worth = expected_scores(option_logits, rows.option_value)
+        each = {"ordinal": ordinal, "regression": regression, "expected": worth}
         matrices = {}
-        for name, values in (("ordinal", ordinal), ("regression", regression), ("expected", worth)):
+        for name, values in each.items():
             matrices[name], asked = by_image(values, rows.asked_image, rows.asked_dimension, images, dimensions)
         return MLLMOutput(
             scores=matrices[self.scores_from],
             option_logits=option_logits,
             answer_logits=answer_logits,
             asked=asked,
+            asked_scores=each[self.scores_from],
             expected_answer=worth,
             not_applicable=not_applicable(option_logits),
             **matrices,

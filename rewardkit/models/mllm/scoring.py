@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from rewardkit.data.images import decode_image
 from rewardkit.data.questions import QuestionSet, read_questions, shipped_question_sets
 from rewardkit.errors import BadSample, DataError, UserError
-from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
+from rewardkit.models.mllm.answers import QuestionAnswer, likeliest_answers, read_texts, scores_of
+from rewardkit.models.mllm.batch import ImageRows
+from rewardkit.models.mllm.generation import MOST_TOKENS, written_answers
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
-from rewardkit.models.mllm.options import option_probabilities
 from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.saving import load_evaluator
-from rewardkit.models.pictures import Picture, as_list
+from rewardkit.models.pictures import Picture, as_list, decode_picture
 
-
-@dataclass(frozen=True, slots=True)
-class QuestionAnswer:
-    """What an evaluator says to one question of one image.
-
-    Attributes:
-        image: The image's place in what was given.
-        question: The question's key.
-        dimension: Its dimension.
-        answer: Label of the likeliest option, as the question names it; N/A's own where that is the likeliest.
-        probabilities: Label to probability, N/A's label among them; they sum to 1.
-        expected: The expected worth of the answers that apply.
-        not_applicable: The probability that the question does not apply; 0 for a question without N/A.
-    """
-
-    image: int
-    question: str
-    dimension: str
-    answer: str
-    probabilities: dict[str, float]
-    expected: float
-    not_applicable: float
+Way = Literal["probabilities", "generate"]
+"""How answers are given: by the probabilities of a question's options, or by what the model writes."""
 
 
 class LoadedEvaluator:
@@ -116,6 +95,7 @@ class LoadedEvaluator:
         prompts: str | Sequence[str],
         slots: Sequence[Mapping[str, Any]] | None = None,
         *,
+        answers: Way = "probabilities",
         batch_size: int = 8,
     ) -> Tensor:
         """Scores images on every dimension that a question of theirs is on.
@@ -124,19 +104,19 @@ class LoadedEvaluator:
             images: A list of images (see ``Picture``), one image, or a tensor uint8 ``[N, 3, H, W]``.
             prompts: One for all images, or one for each.
             slots: Of each image's prompt, for questions that name one; None: those are not asked.
+            answers: ``probabilities``: scores as the model's ``scores_from`` says. ``generate``: the worth of what it
+                writes; what cannot be read is in no score.
             batch_size: Images in one forward pass; changes nothing but memory and speed.
 
         Returns:
-            float32 ``[N, D]`` on the model's device; NaN where no question was asked.
+            float32 ``[N, D]`` on the model's device; NaN where no question was asked, or none that counts (see
+            ``QuestionAnswer.counts``).
 
         Raises:
-            UserError: The number of prompts does not match, a path that does not exist.
+            UserError: The number of prompts does not match, a path that does not exist, an unknown way of answering.
             DataError: An image or a row that cannot be used, named by its place.
         """
-        found = [
-            torch.where(out.asked, out.scores, torch.nan) for _, _, out in self._ask(images, prompts, slots, batch_size)
-        ]
-        return torch.cat(found) if found else torch.zeros(0, len(self.dimensions))
+        return self.score_and_answer(images, prompts, slots, answers=answers, batch_size=batch_size)[0]
 
     def answers(
         self,
@@ -144,38 +124,64 @@ class LoadedEvaluator:
         prompts: str | Sequence[str],
         slots: Sequence[Mapping[str, Any]] | None = None,
         *,
+        answers: Way = "probabilities",
         batch_size: int = 8,
+        most_tokens: int = MOST_TOKENS,
     ) -> list[QuestionAnswer]:
-        """Every answer with its probabilities; arguments and errors as those of ``score``."""
-        found = []
-        for start, batch, out in self._ask(images, prompts, slots, batch_size):
-            probabilities = option_probabilities(out.option_logits).tolist()
-            for n, (image, place) in enumerate(zip(batch.asked_image, batch.asked_question, strict=True)):
-                question = self.questions.questions[int(place)]
-                columns = self.rows.columns[question.key]
-                values = [probabilities[n][-1 if column.value is None else c] for c, column in enumerate(columns)]
-                by_label = {column.label: value for column, value in zip(columns, values, strict=True)}
-                found.append(
-                    QuestionAnswer(
-                        start + int(image),
-                        question.key,
-                        question.dimension,
-                        max(by_label, key=by_label.__getitem__),
-                        by_label,
-                        float(out.expected_answer[n]),
-                        float(out.not_applicable[n]),
-                    )
-                )
-        return found
+        """Every answer, by image and question; arguments and errors as those of ``score``.
 
-    def _ask(
+        Args:
+            images: See ``score``.
+            prompts: See ``score``.
+            slots: See ``score``.
+            answers: See ``score``.
+            batch_size: See ``score``.
+            most_tokens: Of a written answer.
+        """
+        return self.score_and_answer(
+            images, prompts, slots, answers=answers, batch_size=batch_size, most_tokens=most_tokens
+        )[1]
+
+    def score_and_answer(
+        self,
+        images: Tensor | Picture | Sequence[Picture],
+        prompts: str | Sequence[str],
+        slots: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        answers: Way = "probabilities",
+        batch_size: int = 8,
+        most_tokens: int = MOST_TOKENS,
+    ) -> tuple[Tensor, list[QuestionAnswer]]:
+        """``score`` and ``answers`` of one reading of the images."""
+        if answers not in get_args(Way):
+            raise UserError(f"answers={answers!r} is not one of {', '.join(get_args(Way))}")
+        scores, said = [], []
+        for start, read in self._read_batches(images, prompts, slots, batch_size):
+            mine, values = self._answer(read, answers, most_tokens)
+            scores.append(scores_of(mine, values, len(read), self.dimensions))
+            said += [replace(answer, image=start + answer.image) for answer in mine]
+        return torch.cat(scores) if scores else torch.zeros(0, len(self.dimensions)), said
+
+    @torch.no_grad()
+    def _answer(self, read: list[ImageRows], way: Way, most_tokens: int) -> tuple[list[QuestionAnswer], Tensor]:
+        """The answers of a batch, and what each question scores ``[A]``."""
+        batch = self.rows.collate(read).to(self.model.device)
+        if way == "generate":
+            said = read_texts(self.rows, batch, written_answers(self.model, self.rows, read, most_tokens=most_tokens))
+            values = [torch.nan if answer.expected is None else answer.expected for answer in said]
+            return said, torch.tensor(values, device=self.model.device)
+        output: MLLMOutput = self.model(batch)
+        assert output.asked_scores is not None
+        return likeliest_answers(self.rows, batch, output), output.asked_scores
+
+    def _read_batches(
         self,
         images: Tensor | Picture | Sequence[Picture],
         prompts: str | Sequence[str],
         slots: Sequence[Mapping[str, Any]] | None,
         batch_size: int,
-    ) -> Iterator[tuple[int, QuestionBatch, Any]]:
-        """The place of the first image, the batch and what the model says, batch by batch."""
+    ) -> Iterator[tuple[int, list[ImageRows]]]:
+        """The place of the first image, and the rows of each, batch by batch."""
         listed = as_list(images)
         texts = [prompts] * len(listed) if isinstance(prompts, str) else list(prompts)
         phrases = [{}] * len(listed) if slots is None else list(slots)
@@ -186,24 +192,15 @@ class LoadedEvaluator:
             )
         for start in range(0, len(listed), batch_size):
             places = range(start, min(start + batch_size, len(listed)))
-            read = [self._read(listed[n], texts[n], phrases[n], n) for n in places]
-            batch = self.rows.collate(read).to(self.model.device)
-            with torch.no_grad():
-                out: MLLMOutput = self.model(batch)
-            yield start, batch, out
+            yield start, [self._read(listed[n], texts[n], phrases[n], n) for n in places]
 
     def _read(self, image: Picture, prompt: str, slots: Mapping[str, Any], place: int) -> ImageRows:
         name = f"image {place} ({os.fspath(image)})" if isinstance(image, str | os.PathLike) else f"image {place}"
+        if isinstance(image, Tensor) and image.dtype != torch.uint8:
+            raise UserError(f"{name} is a tensor of {image.dtype}; an evaluator reads uint8")
+        decoded = image if isinstance(image, Tensor) else decode_picture(image, place)
         try:
-            if isinstance(image, str | os.PathLike):
-                image = Path(image).read_bytes()
-            decoded = decode_image(image) if isinstance(image, bytes) else image
-            if isinstance(decoded, Tensor) and decoded.dtype != torch.uint8:
-                raise UserError(f"{name} is a tensor of {decoded.dtype}; an evaluator reads uint8")
-            assert isinstance(decoded, Tensor | Image.Image)
             return self.rows.read(decoded, prompt, self.questions.applicable(slots), slots)
-        except OSError as error:
-            raise UserError(f"{name} cannot be read: {error.strerror or error}") from None
         except BadSample as error:
             raise DataError(f"{name}: {error.reason}") from None
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from tiny_mllm import picture, questions
 
-from rewardkit.data.questions import read_questions
+from rewardkit.data.questions import Option, Question, QuestionSet, read_questions
 from rewardkit.errors import DataError, UserError
+from rewardkit.models.mllm.answers import weighted_scores
 from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.saving import save_evaluator
 from rewardkit.models.mllm.scoring import LoadedEvaluator
@@ -85,8 +86,45 @@ def test_mistakes_are_told(loaded: LoadedEvaluator, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tensor of torch.float32"):
         loaded.score(torch.zeros(1, 3, 30, 30), "a")
     with pytest.raises(
-        UserError, match=r"questions=yours: the bundle .* has mine, rewardkit has evalalign, .* it is no file"
+        UserError, match=r"questions=yours: the bundle .* has mine, rewardkit has .*evalalign, .* it is no file"
     ):
         LoadedEvaluator.read(tmp_path / "bundle", "yours")
     with pytest.raises(UserError, match="but the model judges"):
         LoadedEvaluator.read(tmp_path / "bundle", questions())
+
+
+def yes_or_no(key: str, *needs: str) -> Question:
+    options = (Option("yes", "yes", 1.0), Option("no", "no", -1.0))
+    return Question(key, f"Is it {key}?", options, "overall", f"Is it {key}?", needs=needs, weight=1.0)
+
+
+def test_a_question_behind_a_gate_counts_only_where_the_gate_was_answered_yes(
+    qwen: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = QuestionSet("gated", "", (yes_or_no("face"), yes_or_no("smiling", "face"), yes_or_no("bright")))
+    loaded = LoadedEvaluator(MLLMReward(*qwen, ("overall",), scores_from="expected"), gated)
+    forward = MLLMReward.forward
+
+    def face_is(answer: str) -> None:
+        def answers(self: MLLMReward, batch: Any) -> Any:
+            out = forward(self, batch)
+            assert out.option_logits is not None
+            out.option_logits[batch.asked_question == 0] = torch.tensor([[9.0, 0.0, -torch.inf]])
+            if answer == "no":
+                out.option_logits[batch.asked_question == 0] = torch.tensor([[0.0, 9.0, -torch.inf]])
+            return out
+
+        monkeypatch.setattr(MLLMReward, "forward", answers)
+
+    face_is("yes")
+    scores, answers = loaded.score_and_answer([picture(1), picture(2)], "a cat")
+    assert [answer.counts for answer in answers] == [True] * 6
+    mean = sum(float(answers[n].expected or 0) for n in range(3)) / 3
+    assert scores[0, 0].item() == pytest.approx(mean, abs=1e-5)
+    face_is("no")
+    without, answers = loaded.score_and_answer([picture(1), picture(2)], "a cat")
+    assert [answer.counts for answer in answers] == [True, False, True] * 2
+    mean = sum(float(answers[n].expected or 0) for n in (0, 2)) / 2
+    assert without[0, 0].item() == pytest.approx(mean, abs=1e-5)
+    sums = weighted_scores(gated, answers)
+    assert sums[1].value == -1.0 + float(answers[5].value or 0)
