@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from rewardkit.data.datamodule import PreferenceData
+    from rewardkit.engine.hardware import Hardware
     from rewardkit.engine.interruption import Interruption, TrainingStopped
     from rewardkit.engine.run_directory import Opened
-    from rewardkit.engine.hardware import Hardware
-    from rewardkit.models.kinds import Reward
+    from rewardkit.models.kinds import AnyReward
 
 NOT_IN_CONFIG = ("recipe", "scale", "run", "resume", "dry_run", "plugins")
 """Keys that config.yaml leaves out, since a recipe may not set them."""
@@ -41,7 +41,9 @@ def run(arguments: list[str]) -> int:
     composed = compose_fit(with_recipe_of_run(parse_overrides(arguments)))
     options = composed.options
     from rewardkit.commands.check import check
+    from rewardkit.commands.find_questions import take_dimensions_of_questions
 
+    take_dimensions_of_questions(composed)
     check(options, composed.origins)
     if options.dry_run:
         from rewardkit.commands.dry_run import dry_run
@@ -102,7 +104,9 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
             environment=describe_environment(seed=options.seed, precision=hardware.precision),
         )
     announce(options, model, data, opened, console)
-    callbacks = build_callbacks(options, layout, data, console)
+    for path, reason in opened.unreadable.items():
+        console.print(f"note    {reason}; set aside as {path.name}.unreadable", highlight=False, soft_wrap=True)
+    callbacks = build_callbacks(options, opened, data, console)
     trainer = make_trainer(
         hardware=hardware,
         max_steps=options.trainer.max_steps,
@@ -156,7 +160,7 @@ def _begin(options: FitOptions, opened: Opened) -> Hardware:
 
 def _model_and_data(
     composed: Composed[FitOptions], opened: Opened, hardware: Hardware, console: Console
-) -> tuple[Reward, PreferenceData]:
+) -> tuple[AnyReward, PreferenceData]:
     """The model, the data as it needs them, and whether the objective can learn from these."""
     from rewardkit.commands.build_data import build_data
     from rewardkit.commands.build_features import build_features
@@ -194,7 +198,7 @@ def _train(
     try:
         return train(trainer, module, data, interruption=interruption, checkpoint=opened.checkpoint)
     except (OSError, RewardkitError):
-        if opened.layout.last_checkpoint.is_file():
+        if opened.layout.last_checkpoint.exists():
             Console(stderr=True).print(
                 f"stopped by the error below; once that is mended, continue from the last checkpoint with: {command}",
                 highlight=False,

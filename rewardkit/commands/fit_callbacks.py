@@ -17,11 +17,13 @@ from rewardkit.callbacks.progress import ProgressBar
 from rewardkit.callbacks.step_log import StepLog
 from rewardkit.callbacks.throughput import Throughput
 from rewardkit.commands.plugins import load_plugins
-from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
 from rewardkit.config.show import flat_values
+from rewardkit.engine.checkpoint_files import FileWriter
+from rewardkit.engine.checkpoint_folder import CheckpointFolder
 from rewardkit.engine.checkpoints import ResumableCheckpoints
 from rewardkit.engine.interruption import Interruption
+from rewardkit.engine.run_directory import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,19 @@ class RunCallbacks:
     interruption: Interruption
 
 
-def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: Console) -> RunCallbacks:
+def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Console) -> RunCallbacks:
     """Builds them.
 
     The average of weights comes first, so that it is what all others validate; checkpoints come last, so that the state
     of all others is in the file.
+
+    Args:
+        options: All options of ``fit``.
+        opened: The run's folder, and what of it could not be read.
+        data: The data of the run.
+        console: For people.
     """
-    chosen = options.callbacks
+    chosen, layout = options.callbacks, opened.layout
     accuracy = best = early = None
     made: list[Callback] = []
     if chosen.ema is not None:
@@ -82,10 +90,12 @@ def build_callbacks(options: FitOptions, layout: RunLayout, data: Any, console: 
     made += load_plugins(options.plugins)
     interruption = Interruption(stop_after=options.trainer.stop_after)
     checkpoints = ResumableCheckpoints(
-        layout.checkpoints,
+        CheckpointFolder(layout.checkpoints, keep=options.trainer.keep_checkpoints),
         every=options.trainer.checkpoint_every,
         interruption=interruption,
+        writer=FileWriter(background=options.trainer.async_checkpoints),
         is_best=lambda: best is not None and best.improved,
+        unreadable=opened.unreadable,
     )
     return RunCallbacks([*made, interruption, checkpoints], accuracy, best, early, interruption)
 

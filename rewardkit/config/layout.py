@@ -41,7 +41,7 @@ class RunLayout:
 
     @property
     def checkpoints(self) -> Path:
-        """Resumable checkpoints: last.ckpt and best.ckpt."""
+        """Resumable checkpoints by step; last.ckpt and best.ckpt are links to two of them."""
         return self.root / "checkpoints"
 
     @property

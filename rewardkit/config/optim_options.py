@@ -75,6 +75,10 @@ class TrainerOptions:
     """Compile the towers with torch.compile: slower first steps, faster ones after; needs a C++ compiler."""
     checkpoint_every: int = option(500, at_least=1)
     """Steps between resumable checkpoints."""
+    keep_checkpoints: int = option(2, at_least=1)
+    """How many of the newest checkpoints stay; the best one stays besides. With 1, nothing is left to fall back to."""
+    async_checkpoints: bool = option(False)
+    """Write checkpoints in the background: training waits for a copy in memory alone. The files are the same."""
     validate_every: int | None = option(None, at_least=1)
     """Steps between validations. Default: once, after the last step."""
     log_every: int = option(10, at_least=1)

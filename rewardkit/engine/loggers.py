@@ -55,6 +55,13 @@ class MetricsCSV(Logger):
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows((step, name, f"{value:.9g}") for name, value in metrics.items())
 
+    @rank_zero_only
+    def save(self) -> None:
+        """Brings all lines on to the disk, for the checkpoint that stands behind them."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
 
 def cut_back(path: Path, last_step: int) -> None:
     """Removes the lines of steps after ``last_step``, atomically; makes the file where there is none."""

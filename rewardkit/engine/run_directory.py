@@ -6,16 +6,18 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rewardkit.config.layout import RunLayout
+from rewardkit.engine.checkpoint_folder import check_whole, newest_readable
 from rewardkit.engine.checkpoints import checkpoint_step
-from rewardkit.errors import UserError
+from rewardkit.errors import CheckpointError, UserError
 
 MAY_DIFFER = (
     "trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.stop_after", "data.workers", "logger",
+    "trainer.keep_checkpoints", "trainer.async_checkpoints",
     "recipe", "scale", "resume", "dry_run", "run", "cache",
 )  # fmt: skip
 """Keys that may differ on resume: none of them changes what is computed."""
@@ -26,15 +28,17 @@ class Opened:
     """How a run begins.
 
     Attributes:
-        checkpoint: Continue from this file; None starts at step 0.
+        checkpoint: Continue from this file or folder; None starts at step 0.
         step: The optimiser step of the checkpoint.
         finished: The run went to its end before; there is nothing to do.
+        unreadable: Newer checkpoints that are damaged, each with what is wrong.
     """
 
     layout: RunLayout
     checkpoint: Path | None
     step: int
     finished: bool = False
+    unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
 RUN_NAME_VARIABLE = "REWARDKIT_RUN_NAME"
@@ -76,7 +80,7 @@ def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: M
     name = name or time.strftime("%Y-%m-%d_%H-%M-%S")
     layout = RunLayout(Path(runs) / recipe / name)
     if resume == "auto" and layout.exists:
-        return _continue(layout, values, layout.last_checkpoint)
+        return _continue(layout, values, layout.checkpoints)
     if launched_rank() > 0:
         return Opened(layout, None, 0)
     if layout.exists or _holds_files(layout.root):
@@ -110,9 +114,22 @@ def _continue(layout: RunLayout, values: Mapping[str, Any], checkpoint: Path) ->
         )
     if layout.is_finished:
         return Opened(layout, None, 0, finished=True)
-    checkpoint = layout.last_checkpoint if checkpoint.is_dir() else checkpoint
-    if not checkpoint.is_file():
+    if checkpoint.resolve() not in (layout.root.resolve(), layout.checkpoints.resolve()):
+        return _from_one(layout, checkpoint.resolve())
+    found, unreadable = newest_readable(layout.checkpoints)
+    if found is None:
         return Opened(layout, None, 0)  # it ended before its first checkpoint: start again
+    return Opened(layout, found, checkpoint_step(found), unreadable=unreadable)
+
+
+def _from_one(layout: RunLayout, checkpoint: Path) -> Opened:
+    """Continues from the one checkpoint that was named."""
+    try:
+        check_whole(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. `fit resume={layout.root}` goes on from the newest one that is whole"
+        ) from None
     return Opened(layout, checkpoint, checkpoint_step(checkpoint))
 
 

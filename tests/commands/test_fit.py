@@ -192,22 +192,22 @@ def test_dry_run_writes_nothing(tiny_fit: list[str], capsys: pytest.CaptureFixtu
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
     tiny_fit: list[str], whole_run: RunLayout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import lightning.pytorch as pl
+    from rewardkit.engine import checkpoint_files
 
-    real = pl.Trainer.save_checkpoint
+    real = checkpoint_files.save_durably
 
-    def full_from_step_4(trainer: pl.Trainer, path: Path, *more: object) -> None:
-        if trainer.global_step >= 4:
-            Path(path).write_bytes(b"half")
+    def full_from_step_4(content: dict[str, int], path: Path) -> checkpoint_files.Written:
+        if content["global_step"] >= 4:
+            path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(trainer, path, *more)  # type: ignore[arg-type]
+        return real(content, path)
 
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", full_from_step_4)
+    monkeypatch.setattr(checkpoint_files, "save_durably", full_from_step_4)
     assert fit(tiny_fit, "run.name=full") == 1
     error = capsys.readouterr().err
     run = layout(tiny_fit, "full")
     assert "the disk is full" in error and f"fit resume={run.root}" in error and "Traceback" not in error
-    assert [p.name for p in run.checkpoints.iterdir()] == ["last.ckpt"]
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["last.ckpt", "step-00000002.ckpt"]
     monkeypatch.undo()
     assert cli.run(["fit", f"resume={run.root}"]) == 0
     assert_same_training(whole_run, run)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rewardkit.config.layout import RunLayout
+from rewardkit.engine.checkpoint_folder import CheckpointFolder
 from rewardkit.engine.run_directory import Opened, open_run, write_run_files
 from rewardkit.errors import CheckpointError, UserError
 
@@ -24,9 +25,15 @@ def begin(folder: Path, *, step: int | None) -> RunLayout:
     layout = opened(folder).layout
     write_run_files(layout, config="seed: 0\n", values=VALUES, arguments=["recipe=r"], environment={})
     if step is not None:
-        layout.checkpoints.mkdir()
-        torch.save({"state_dict": {}, "global_step": step}, layout.last_checkpoint)
+        save(layout, step)
     return layout
+
+
+def save(layout: RunLayout, step: int) -> Path:
+    folder = CheckpointFolder(layout.checkpoints, keep=3)
+    layout.checkpoints.mkdir(exist_ok=True)
+    torch.save({"state_dict": {}, "global_step": step}, folder.scratch(step))
+    return folder.commit(step, best=False)
 
 
 def test_a_new_run_and_its_refusal(tmp_path: Path) -> None:
@@ -43,7 +50,7 @@ def test_a_run_without_a_name_is_named_by_the_time(tmp_path: Path) -> None:
 def test_auto_starts_continues_and_ends(tmp_path: Path) -> None:
     assert opened(tmp_path, "auto").checkpoint is None
     layout = begin(tmp_path, step=7)
-    assert opened(tmp_path, "auto") == Opened(layout, layout.last_checkpoint, 7)
+    assert opened(tmp_path, "auto") == Opened(layout, layout.checkpoints / "step-00000007.ckpt", 7)
     layout.summary.write_text("{}", encoding="utf-8")
     assert opened(tmp_path, "auto").finished
 
@@ -58,7 +65,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -
     assert opened(tmp_path, "auto").step == 0
 
 
-@pytest.mark.parametrize("place", ["", "checkpoints", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize("place", ["", "checkpoints", "checkpoints/last.ckpt", "checkpoints/step-00000005.ckpt"])
 def test_a_path_is_a_folder_or_a_checkpoint(tmp_path: Path, place: str) -> None:
     layout = begin(tmp_path, step=5)
     assert opened(tmp_path, str(layout.root / place)).step == 5
@@ -76,8 +83,14 @@ def test_a_path_that_is_no_run(tmp_path: Path) -> None:
         opened(tmp_path, str(tmp_path))
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path: Path) -> None:
     layout = begin(tmp_path, step=5)
-    layout.last_checkpoint.write_bytes(layout.last_checkpoint.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be read"):
+    newest = save(layout, 9)
+    newest.write_bytes(newest.read_bytes()[:100])
+    found = opened(tmp_path, "auto")
+    assert found.step == 5 and "step-00000009.ckpt cannot be read" in found.unreadable[newest]
+    with pytest.raises(CheckpointError, match=r"step-00000009.*cannot be read.*newest one that is whole"):
+        opened(tmp_path, str(layout.last_checkpoint))
+    layout.checkpoints.joinpath("step-00000005.ckpt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"(?s)none of the checkpoints.*00000009.*00000005"):
         opened(tmp_path, "auto")
