@@ -14,18 +14,22 @@ from torch.utils.data import Dataset
 from rewardkit.data.augment import Augmentation
 from rewardkit.data.bad_samples import BadSamples
 from rewardkit.data.batch import Batch, Tokenizer
+from rewardkit.data.dimension_checks import check_dimension_map, check_dimensions
 from rewardkit.data.feature_stream import FeatureDataset
 from rewardkit.data.features import FeatureMaker, FeatureShards
 from rewardkit.data.group_labels import LabelSpace
 from rewardkit.data.images import ImageTransform
 from rewardkit.data.index import Scale, ShardIndex
-from rewardkit.data.mixture import Mixture, check_dimensions
+from rewardkit.data.micro_batches import EvaluationBatches, TrainBatches
+from rewardkit.data.mixture import Mixture
 from rewardkit.data.order import Schedule
 from rewardkit.data.overlap import check_overlap
-from rewardkit.data.question_counts import AnsweredQuestions
+from rewardkit.data.position import check_position
+from rewardkit.data.question_checks import check_questions, check_sampling
+from rewardkit.data.question_counts import MOST_WEIGHT, AnsweredQuestions, class_weights
 from rewardkit.data.question_stream import QuestionDataset, RowMaker
 from rewardkit.data.sources import Source, as_sources
-from rewardkit.data.stream import BatchLoader, EvaluationBatches, GroupDataset, TrainBatches
+from rewardkit.data.stream import BatchLoader, GroupDataset
 from rewardkit.errors import CheckpointError, UserError
 
 PAIRINGS = ("grouped", "pairs")
@@ -121,6 +125,7 @@ class PreferenceData(pl.LightningDataModule):
         self._dimension_map = dict(dimension_map or {})
         self._rows, self._rationales, self._sampling = rows, rationales, dict(question_sampling or {})
         self._length_buckets, self._pixel_budget = length_buckets, pixel_budget
+        self._features = features
         train_sources, val_sources = as_sources(train), as_sources(val)
         self.train_data = self._mixture(train_sources) if train_sources else None
         self.val_data = [self._mixture([source]) for source in val_sources]
@@ -128,20 +133,19 @@ class PreferenceData(pl.LightningDataModule):
         self.schedule: Schedule | None = None
         self.warnings: list[str] = []
         if self.train_data is not None:
-            check_dimensions(self.train_data, self.val_data)
+            check_dimension_map(self.train_data, self.val_data)
+            if rows is None:
+                check_dimensions(self.train_data)
             units = self.train_data.units().position.size if pairing == "pairs" else len(self.train_data)
             self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
             self.warnings = check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
-        self._questions = {
-            name: AnsweredQuestions(data, rows.questions) for name, data in self._named() if rows is not None
-        }
+        self._questions = {} if rows is None else self._questions_of(rows)
         self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
         self._bad = {
             name: BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
             for name, data in self._named()
         }
         self._resumed_at: int | None = None
-        self._features = features
         self._feature_shards: dict[str, FeatureShards] = {}
         if features is not None and captions:
             raise UserError("features of captions are not kept; leave the captions out, or read pixels")
@@ -162,6 +166,11 @@ class PreferenceData(pl.LightningDataModule):
     def bad_samples(self) -> int:
         """Samples met so far that could not be used, training and validation."""
         return sum(len(bad) for bad in self._bad.values())
+
+    def class_weights(self, most: float = MOST_WEIGHT) -> dict[str, tuple[float, ...]]:
+        """Question to a weight for each of its options, from the training labels; see ``class_weights``."""
+        labels = self._questions["train"].option_labels
+        return {key: class_weights(counts, most) for key, counts in labels.items()}
 
     def train_dataloader(self) -> BatchLoader:
         """Micro-batches of this rank from the current position; its length is that of a whole epoch."""
@@ -218,6 +227,8 @@ class PreferenceData(pl.LightningDataModule):
             "batch_groups": self.schedule.batch_groups,
             "pairing": self.pairing,
             **({} if self._features is None else {"features": self._features.digest}),
+            **({"question_sampling": self._sampling} if self._sampling else {}),
+            **({"length_buckets": True} if self._length_buckets else {}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -229,19 +240,7 @@ class PreferenceData(pl.LightningDataModule):
         now = self.state_dict()
         if not now:
             return
-        names = {"digest": "data.train", "seed": "seed", "batch_groups": "data.batch_groups", "pairing": "data.pairing"}
-        names |= {"features": "the towers behind data.features"}
-        changed = [
-            f"{key} ({state_dict.get(name)} in the checkpoint, {now.get(name)} now)"
-            for name, key in names.items()
-            if state_dict.get(name) != now.get(name)
-        ]
-        if changed:
-            raise CheckpointError(
-                "the checkpoint cannot be continued, since the order of the data would be another: "
-                + ", ".join(changed)
-                + ". Use the same values, or start a new run"
-            )
+        check_position(state_dict, now)
         self.steps_done = self._resumed_at = int(state_dict["steps"])
 
     def _steps_done(self) -> int:
@@ -275,6 +274,18 @@ class PreferenceData(pl.LightningDataModule):
         """The data sets under the names that bad samples and messages call them by."""
         train = [] if self.train_data is None else [("train", self.train_data)]
         return [*train, *zip(self.val_names, self.val_data, strict=True)]
+
+    def _questions_of(self, rows: RowMaker) -> dict[str, AnsweredQuestions]:
+        """Data set to what of the questions is answered; checks that questions and labels fit."""
+        if self._features is not None:
+            raise UserError("an evaluator reads images as they are; leave data.features out")
+        if self._sampling and self.pairing == "pairs":
+            raise UserError("data.question_sampling is by group; use data.pairing=grouped, or leave it out")
+        check_sampling(self._sampling, rows.questions)
+        found = {name: AnsweredQuestions(data, rows.questions) for name, data in self._named()}
+        for name, answered in found.items():
+            self.warnings += check_questions(answered, name=name, training=name == "train")
+        return found
 
     def _features_of(self, data: Mixture, name: str) -> list[FeatureShards]:
         """The features of each source of a data set."""

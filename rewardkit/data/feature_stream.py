@@ -19,9 +19,10 @@ from rewardkit.data.batch import Batch, EvaluatedGroup
 from rewardkit.data.collate import EmptyPlace, denominators, single_comparison
 from rewardkit.data.features import FeatureShards, GroupFeatures
 from rewardkit.data.group_labels import GroupLabels, LabelSpace, join_labels, labels_of, no_labels
+from rewardkit.data.micro_batches import MicroBatch
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.shards import key_at
-from rewardkit.data.stream import Failure, MicroBatch, evaluated_group
+from rewardkit.data.stream import Failure, evaluated_group
 from rewardkit.errors import BadSample, RewardkitError
 
 MAX_LABEL_BYTES = 2**29

@@ -287,32 +287,3 @@ class Mixture:
         starts = index.starts(index.candidates)
         rated = [index.each_candidate_rated[starts[row] : starts[row + 1]] @ to_model > 0 for row in rows]
         return sum((part.sum(0) * keep for part, keep in zip(rated, kept, strict=True)), np.zeros(len(self.dimensions)))
-
-
-def check_dimensions(mixture: Mixture, others: Sequence[Mixture] = ()) -> None:
-    """Refuses training where it would teach nothing.
-
-    Args:
-        mixture: The training data.
-        others: The validation data, for the names in ``dimension_map``.
-
-    Raises:
-        UserError: A dimension of the model has no label in the data, or ``dimension_map`` names a dimension that the
-            data do not have.
-    """
-    there = {name for index in mixture.indices for name in index.dimensions}
-    known = there.union(*(index.dimensions for other in others for index in other.indices))
-    wrong = [name for name in mixture.dimension_map if name not in known]
-    if wrong:
-        near = difflib.get_close_matches(wrong[0], sorted(known), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(
-            f"data.dimension_map names {wrong[0]!r}, which the data do not have ({', '.join(sorted(known))}){hint}"
-        )
-    reached = {mixture.dimension_map.get(name, name) for name in there}
-    for name in mixture.dimensions:
-        if name not in reached:
-            raise UserError(
-                f"the model's dimension {name!r} has no label in the training data, which speak to "
-                f"{', '.join(sorted(there)) or 'no dimension at all'}; remove it from model.dimensions or map one to it"
-            )

@@ -1,4 +1,4 @@
-"""What the index says of questions: how many of a step's are answered, and whether the answers fit the options.
+"""What the index says of questions: how many of a step's are answered, how often each option, what fits no option.
 
 The rule is that of ``question_labels.py``: an answer counts for each question on its dimension that has its value among
 the options.
@@ -6,7 +6,10 @@ the options.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,41 @@ from rewardkit.data.mixture import Mixture
 from rewardkit.data.questions import Question, QuestionSet
 from rewardkit.errors import UserError
 
+_Answers = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+
 CHUNK = 65_536
 """Groups whose answers are looked at at a time, where all are."""
+
+MOST_WEIGHT = 10.0
+"""The largest of ``class_weights``, before they are brought to a mean of 1: a few odd answers must not rule a step."""
+
+
+@dataclass(slots=True)
+class Unfit:
+    """Answers on one dimension that are an option of none of its questions.
+
+    Attributes:
+        count: Of numbers.
+        not_applicable: Of N/A.
+        low: The least number.
+        high: The greatest.
+        examples: Up to three of them.
+    """
+
+    count: int = 0
+    not_applicable: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    examples: tuple[float, ...] = ()
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Adds answers, NaN is N/A."""
+        numbers = values[~np.isnan(values)]
+        self.not_applicable += len(values) - len(numbers)
+        if len(numbers):
+            self.count += len(numbers)
+            self.low, self.high = min(self.low, float(numbers.min())), max(self.high, float(numbers.max()))
+            self.examples = tuple(sorted({*self.examples, *np.unique(numbers)[:3].tolist()})[:3])
 
 
 class AnsweredQuestions:
@@ -61,12 +97,43 @@ class AnsweredQuestions:
                 there = np.ones(len(place), bool) if asked is None else asked[chosen][place, column]
                 for dimension, values in zip(self._columns, self._values, strict=True):
                     fits = there & (column == dimension) & (option_places(value, values) >= 0)
-                    total[dimension] += len(np.unique(place[fits] * 2**16 + candidate[fits]))
+                    total[dimension] += len(np.unique(_candidates(place, candidate)[fits]))
         return total
 
-    def answers(
-        self, positions: NDArray[np.integer]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    @cached_property
+    def option_labels(self) -> dict[str, NDArray[np.float64]]:
+        """Question to the labels of each option, float64 ``[O]``: each answered candidate is one, shared by options."""
+        found = {question.key: np.zeros(len(question.options)) for question in self.questions.questions}
+        for place, candidate, column, value in self._all_answers():
+            for question, dimension, values in zip(self.questions.questions, self._columns, self._values, strict=True):
+                option = option_places(value, values)
+                fits = (column == dimension) & (option >= 0)
+                _, row, answers = np.unique(
+                    _candidates(place, candidate)[fits], return_inverse=True, return_counts=True
+                )
+                found[question.key] += np.bincount(option[fits], 1 / answers[row], len(values))
+        return found
+
+    @cached_property
+    def unfit(self) -> dict[str, Unfit]:
+        """The model's dimensions with answers that are an option of none of their questions."""
+        found: dict[str, Unfit] = {}
+        for _, _, column, value in self._all_answers():
+            for place, name in enumerate(self.mixture.dimensions):
+                said = value[column == place]
+                fits = np.zeros(len(said), bool)
+                for dimension, values in zip(self._columns, self._values, strict=True):
+                    if dimension == place:
+                        fits |= option_places(said, values) >= 0
+                if not fits.all():
+                    found.setdefault(name, Unfit()).add(said[~fits])
+        return found
+
+    def _all_answers(self) -> Iterator[_Answers]:
+        for begin in range(0, len(self.mixture), CHUNK):
+            yield from self.answers(np.arange(begin, min(begin + CHUNK, len(self.mixture))))
+
+    def answers(self, positions: NDArray[np.integer]) -> Iterator[_Answers]:
         """The answers of some groups on the model's dimensions, source after source.
 
         Yields:
@@ -89,6 +156,32 @@ class AnsweredQuestions:
                 column[kept],
                 index.each_answer_value[each][kept],
             )
+
+
+def class_weights(labels: NDArray[np.float64], most: float = MOST_WEIGHT) -> tuple[float, ...]:
+    """A weight for each option of a question against class imbalance: the rarer, the heavier.
+
+    With n_o labels of option o, N in all, and K options that have any, ``w_o = min(N / (K n_o), most)``, then all are
+    divided by their mean over the labels. So a step's loss keeps its size, and without the limit each option would
+    weigh as much as any other. An option without labels has the weight 1.
+
+    Args:
+        labels: ``[O]``, not negative (``AnsweredQuestions.option_labels``).
+        most: Above 0.
+    """
+    there = labels > 0
+    if not there.any():
+        return (1.0,) * len(labels)
+    weights = np.minimum(labels.sum() / (there.sum() * labels[there]), most)
+    weights /= (weights * labels[there]).sum() / labels.sum()
+    found = np.ones(len(labels))
+    found[there] = weights
+    return tuple(found.tolist())
+
+
+def _candidates(place: NDArray[np.int64], candidate: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each group and candidate; groups have fewer than 2 ** 15 candidates."""
+    return place * 2**16 + candidate
 
 
 def option_values(question: Question) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from rewardkit.data.collate import EmptyPlace, denominators, single_comparison
 from rewardkit.data.group import Group
 from rewardkit.data.group_labels import GroupLabels, LabelSpace, join_labels, labels_of, no_labels
 from rewardkit.data.images import decode_image
+from rewardkit.data.micro_batches import MicroBatch
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.question_labels import (
     Answered,
@@ -30,7 +31,7 @@ from rewardkit.data.question_labels import (
 )
 from rewardkit.data.questions import QuestionSet
 from rewardkit.data.shards import key_at
-from rewardkit.data.stream import Failure, MicroBatch, evaluated_group
+from rewardkit.data.stream import Failure, evaluated_group
 from rewardkit.errors import BadSample, RewardkitError
 
 DUMMY_SIDE = 56

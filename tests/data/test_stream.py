@@ -13,11 +13,12 @@ from rewardkit.data.batch import Batch, Denominators
 from rewardkit.data.collate import EmptyPlace, LabelSpace, LoadedGroup, collate, cut_tokens, single_comparison
 from rewardkit.data.comparisons import all_comparisons
 from rewardkit.data.datamodule import PreferenceData
+from rewardkit.data.dimension_checks import check_dimension_map
 from rewardkit.data.group import AGGREGATE, Answer, Candidate, Comparison, Group, Ranking
 from rewardkit.data.images import ImageTransform, decode_image, resize_uint8
 from rewardkit.data.index import Scale, ShardIndex
-from rewardkit.data.mixture import LabelCounts, Mixture, check_dimensions
-from rewardkit.data.stream import EvaluationBatches
+from rewardkit.data.micro_batches import EvaluationBatches
+from rewardkit.data.mixture import LabelCounts, Mixture
 from rewardkit.errors import UserError
 
 COUNTS = LabelCounts(
@@ -307,7 +308,7 @@ def test_dimensions_that_do_not_fit_are_refused(data):
 
 def test_validation_data_may_lack_dimensions(data):
     mixture = data().train_data
-    check_dimensions(mixture, [mixture])
+    check_dimension_map(mixture, [mixture])
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 5, 30])
