@@ -14,11 +14,11 @@ from torchmetrics import Metric
 from rewardkit.data.batch import Batch
 from rewardkit.metrics.live import OptionAccuracy, PairAccuracy
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
+from rewardkit.modules.gradients import finish_gradients, norm_of_engine, reach_all
 from rewardkit.modules.optimisation import (
     Optimisation,
     coefficients_at,
     draw_seed,
-    gradient_norm,
     make_optimizer,
 )
 from rewardkit.modules.step_figures import StepFigures
@@ -85,8 +85,8 @@ class MLLMEvaluator(pl.LightningModule):
         self.step.add(batch, output.scores, loss)
         self.train_accuracy.update(output.scores.detach(), batch)
         self.train_answers.update(output.option_logits.detach(), batch.questions)
-        total: Tensor = loss.total * accumulation * self.trainer.world_size
-        return total
+        total = loss.total * accumulation * self.trainer.world_size
+        return reach_all(total, output, self.objective)
 
     def validation_step(self, batch: Batch, batch_index: int) -> MLLMOutput:  # type: ignore[override]
         """What the evaluator says of a validation batch, for the callbacks; scores are NaN where nothing was asked."""
@@ -102,9 +102,14 @@ class MLLMEvaluator(pl.LightningModule):
         """What counts on over optimiser steps until a callback logs and resets it."""
         return {"accuracy": self.train_accuracy, "option_accuracy": self.train_answers}
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Takes the step."""
+        super().optimizer_step(*args, **kwargs)
+        self.step.note_norm(norm_of_engine(self.trainer))
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Notes the norm of the whole gradient, before it is clipped."""
-        self.step.metrics["gradient_norm"] = gradient_norm(optimizer)
+        """Completes the gradient, and notes its norm before it is clipped."""
+        self.step.note_norm(finish_gradients(self.trainer, optimizer))
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters, and the schedule as a function of the step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rewardkit.modules.parameter_groups import model_parameter_groups
 from rewardkit.modules.schedule import linear, rate_factor
@@ -70,12 +70,6 @@ def coefficients_at(
     return {
         name: linear(step, total_steps=total_steps, start=start, end=end) for name, (start, end) in coefficients.items()
     }
-
-
-def gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
-    """The norm of the whole gradient, ``[]``."""
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
 
 
 def draw_seed(seed: int, step: int, batch_index: int, rank: int) -> int:

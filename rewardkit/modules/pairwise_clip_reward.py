@@ -14,13 +14,14 @@ from torchmetrics import Metric
 from rewardkit.data.batch import Batch
 from rewardkit.metrics.live import PairAccuracy
 from rewardkit.models.reward import RewardOutput
+from rewardkit.modules.gradients import finish_gradients, norm_of_engine, reach_all
 from rewardkit.modules.optimisation import (
     Optimisation,
     coefficients_at,
     draw_seed,
-    gradient_norm,
     make_optimizer,
 )
+from rewardkit.modules.sharded import clamp_parameter
 from rewardkit.modules.step_figures import StepFigures
 
 
@@ -80,8 +81,8 @@ class PairwiseCLIPReward(pl.LightningModule):
         loss = self.objective(output, batch, batch.denominators, coefficients=self.step_coefficients())
         self.step.add(batch, output.scores, loss)
         self.train_accuracy.update(output.scores.detach(), batch)
-        total: Tensor = loss.total * accumulation * self.trainer.world_size
-        return total
+        total = loss.total * accumulation * self.trainer.world_size
+        return reach_all(total, output, self.objective)
 
     def validation_step(self, batch: Batch, batch_index: int) -> RewardOutput:  # type: ignore[override]
         """Scores of a validation batch, for the callbacks."""
@@ -99,14 +100,14 @@ class PairwiseCLIPReward(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Takes the step, then clamps the logit scale to [1, max] as CLIP and HPS v2 do."""
         super().optimizer_step(*args, **kwargs)
+        self.step.note_norm(norm_of_engine(self.trainer))
         logarithm = getattr(self.model, "logit_scale", None)
         if isinstance(logarithm, nn.Parameter) and logarithm.requires_grad:
-            with torch.no_grad():
-                logarithm.clamp_(0.0, self.max_log_scale)
+            clamp_parameter(logarithm, 0.0, self.max_log_scale)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Notes the norm of the whole gradient, before it is clipped."""
-        self.step.metrics["gradient_norm"] = gradient_norm(optimizer)
+        """Completes the gradient, and notes its norm before it is clipped."""
+        self.step.note_norm(finish_gradients(self.trainer, optimizer))
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters, and the schedule as a function of the step."""

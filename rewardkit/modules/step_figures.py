@@ -46,6 +46,11 @@ class StepFigures:
         self.metrics |= figures_of(self.sums)
         self.batches.append(batch)
 
+    def note_norm(self, norm: Tensor | None) -> None:
+        """Keeps the norm of the step's gradient, ``[]``; None says nothing."""
+        if norm is not None:
+            self.metrics["gradient_norm"] = norm
+
 
 def score_sums(scores: Tensor, batch: Batch) -> Tensor:
     """What the figures of a micro-batch are made of; candidates that stand for a bad sample are left out.
