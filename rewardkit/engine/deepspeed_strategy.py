@@ -60,6 +60,11 @@ class ZeRO(DeepSpeedStrategy):
         )
 
     @property
+    def checkpoint_layout(self) -> str:
+        """How a checkpoint's tensors are spread over its files."""
+        return f"zero{self.config['zero_optimization']['stage']}"  # type: ignore[index]
+
+    @property
     def root_device(self) -> torch.device:
         """The device of this rank. DeepSpeed compares its index with a number, which a plain ``cpu`` does not have."""
         return super().root_device if self.on_gpu else torch.device("cpu", 0)

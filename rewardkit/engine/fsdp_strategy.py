@@ -36,6 +36,11 @@ class FSDP(ModelParallelStrategy):
         )
         self.of_root = MixedPrecisionPolicy(reduce_dtype=dtypes[communication], cast_forward_inputs=False)
 
+    @property
+    def checkpoint_layout(self) -> str:
+        """How a checkpoint's tensors are spread over its files."""
+        return "fsdp"
+
     def setup(self, trainer: Trainer) -> None:
         """Moves the module to its device, shards it, and makes the optimiser of the shares."""
         assert self.model is not None and self.accelerator is not None
