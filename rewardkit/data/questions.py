@@ -146,30 +146,39 @@ def read_questions(name: str | Path) -> QuestionSet:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    return _set(record, path)
+    return questions_of_record(record, str(path))
 
 
-def _set(record: Any, path: Path) -> QuestionSet:
+def questions_of_record(record: Any, where: str) -> QuestionSet:
+    """A question set out of plain values.
+
+    Args:
+        record: What a YAML file says.
+        where: It comes from, for messages.
+
+    Raises:
+        UserError: It is no question set; says what is wrong with which question.
+    """
     if not isinstance(record, dict) or not isinstance(record.get("questions"), list) or not record["questions"]:
-        raise UserError(f"{path}: a question set is a map with name, about and a list `questions`")
-    _known(record, ("name", "about", "options", "intercept", "terms", "questions"), str(path))
+        raise UserError(f"{where}: a question set is a map with name, about and a list `questions`")
+    _known(record, ("name", "about", "options", "intercept", "terms", "questions"), where)
     shared = record.get("options")
     questions = tuple(
-        _question(item, shared, f"{path}, question {n + 1}") for n, item in enumerate(record["questions"])
+        _question(item, shared, f"{where}, question {n + 1}") for n, item in enumerate(record["questions"])
     )
     keys = [question.key for question in questions]
     doubled = [key for key, times in Counter(keys).items() if times > 1]
     if doubled:
-        raise UserError(f"{path}: the key {doubled[0]!r} stands twice")
+        raise UserError(f"{where}: the key {doubled[0]!r} stands twice")
     for question in questions:
         missing = [key for key in question.needs if key not in keys]
         if missing:
-            raise UserError(f"{path}: question {question.key!r} needs {missing[0]!r}, which is not in the set")
+            raise UserError(f"{where}: question {question.key!r} needs {missing[0]!r}, which is not in the set")
     terms = {
-        str(term): _number(weight, f"{path}: the weight of {term}") for term, weight in _map(record, "terms", path)
+        str(term): _number(weight, f"{where}: the weight of {term}") for term, weight in _map(record, "terms", where)
     }
-    intercept = _number(record.get("intercept", 0.0), f"{path}: intercept")
-    return QuestionSet(_text(record, "name", str(path)), record.get("about", ""), questions, intercept, terms)
+    intercept = _number(record.get("intercept", 0.0), f"{where}: intercept")
+    return QuestionSet(_text(record, "name", where), record.get("about", ""), questions, intercept, terms)
 
 
 def _question(record: Any, shared: Any, where: str) -> Question:
@@ -212,10 +221,10 @@ def _known(record: Mapping[str, Any], names: Sequence[str], where: str) -> None:
             raise UserError(f"{where}: {name!r} is unknown.{hint}")
 
 
-def _map(record: Mapping[str, Any], name: str, path: Path) -> Any:
+def _map(record: Mapping[str, Any], name: str, where: str) -> Any:
     value = record.get(name, {})
     if not isinstance(value, dict):
-        raise UserError(f"{path}: {name} is {value!r}; it must be a map")
+        raise UserError(f"{where}: {name} is {value!r}; it must be a map")
     return value.items()
 
 

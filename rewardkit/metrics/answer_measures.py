@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rewardkit.metrics.answers import MISSING, UNPARSED, QuestionAnswers, majority_of
+from rewardkit.metrics.answers import MASKED, MISSING, UNPARSED, QuestionAnswers, majority_of
 from rewardkit.metrics.calibration import BINS
 from rewardkit.metrics.intervals import ratio
 from rewardkit.metrics.results import Counts, Measurement, Statistic
@@ -204,7 +204,7 @@ def _ece_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _unparsed(answers: QuestionAnswers) -> Measurement:
     """Share of the evaluator's texts that are no answer, whatever people said of the image."""
-    asked = answers.outcome != MISSING
+    asked = ~np.isin(answers.outcome, (MISSING, MASKED))
     unparsed = (answers.outcome == UNPARSED).astype(float)
     names, sums = over_groups(answers, asked, np.stack([unparsed, np.ones_like(unparsed)], axis=1))
     counts = Counts(

@@ -18,7 +18,7 @@ from rewardkit.metrics.answer_measures import (
     most_frequent_accuracy,
 )
 from rewardkit.metrics.answer_orders import measure_orders
-from rewardkit.metrics.answers import ANSWERED, MISSING, UNPARSED, QuestionAnswers, aligned_answers
+from rewardkit.metrics.answers import ANSWERED, MASKED, MISSING, UNPARSED, QuestionAnswers, aligned_answers
 from rewardkit.metrics.evaluate import BESIDE
 from rewardkit.metrics.intervals import DRAWS
 from rewardkit.metrics.results import Counts, Difference, Measurement, difference
@@ -62,8 +62,8 @@ def answer_rows(
         The columns of ``evaluate``, the question as ``dimension``; ``comparisons`` are answers (of pairs: pairs).
         Beside accuracies ``chance`` is that of a random option, ``annotator_agreement`` that of one person against the
         others, and ``most_frequent`` that of always giving the answer that people give most often. ``asked``,
-        ``answered``, ``unparsed`` and ``missing`` count the question's rows. Of two or more questions the rows of
-        ``ALL_QUESTIONS`` come last.
+        ``answered``, ``unparsed``, ``missing`` and ``masked`` count the question's rows. Of two or more questions the
+        rows of ``ALL_QUESTIONS`` come last.
     """
     rows: list[dict[str, Any]] = []
     measures: list[Measurement] = []
@@ -163,6 +163,7 @@ def _counts(answers: QuestionAnswers) -> dict[str, int]:
         "answered": int((answers.outcome == ANSWERED).sum()),
         "unparsed": int((answers.outcome == UNPARSED).sum()),
         "missing": int((answers.outcome == MISSING).sum()),
+        "masked": int((answers.outcome == MASKED).sum()),
     }
 
 

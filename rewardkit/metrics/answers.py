@@ -19,12 +19,13 @@ from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.data.questions import Question
 from rewardkit.errors import DataError
 
-Outcome = Literal["answered", "unparsed", "missing"]
+Outcome = Literal["answered", "unparsed", "missing", "masked"]
 
-ANSWERED, UNPARSED, MISSING = 0, 1, 2
-"""Codes of outcomes: missing is an image that could not be asked about."""
+ANSWERED, UNPARSED, MISSING, MASKED = 0, 1, 2, 3
+"""Codes of outcomes. Missing: an image that could not be asked about. Masked: a question that another one has to open
+(``data/question_gates.py``), which the evaluator answered no."""
 
-_CODES: dict[Outcome, int] = {"answered": ANSWERED, "unparsed": UNPARSED, "missing": MISSING}
+_CODES: dict[Outcome, int] = {"answered": ANSWERED, "unparsed": UNPARSED, "missing": MISSING, "masked": MASKED}
 _DIGITS = 9
 """People's means are rounded to so many digits: 10/3 and 20/6 are equal."""
 
@@ -39,7 +40,7 @@ class Answered:
         candidate: Its place in the group.
         people: Every person's answer: an option's value, or ``NA``; a mean that is no option's value counts for the
             measures of numbers alone. Empty where nobody said anything.
-        outcome: ``unparsed`` where the evaluator wrote what is no answer; the three below are then None.
+        outcome: ``answered``; with any other the three below are None.
         label: Column that it chose; None with probabilities: the most probable one.
         probabilities: ``[L + 1]`` over the columns, adding up to 1; None where there are none.
         expected: The score; None: the expected value of the options that apply, or the chosen option's value.

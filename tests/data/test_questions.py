@@ -22,7 +22,7 @@ def shared(*parts: str) -> Path:
 
 
 def test_the_shipped_sets_are_read_and_are_no_recipes() -> None:
-    assert set(shipped_question_sets()) == {"evalalign", "visionprefer", "visionreward"}
+    assert set(shipped_question_sets()) == {"embedded", "evalalign", "visionprefer", "visionreward"}
     for name in shipped_question_sets():
         assert read_questions(name).name == name
         assert name not in shipped_recipes()

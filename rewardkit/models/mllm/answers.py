@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from rewardkit.data.answer_table import QuestionAnswer
 from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.data.option_text import option_named
 from rewardkit.data.question_gates import Said, WeightedScore, closed_questions, weighted_score
@@ -19,38 +19,6 @@ from rewardkit.models.mllm.heads import by_image
 from rewardkit.models.mllm.model import MLLMOutput
 from rewardkit.models.mllm.options import OptionColumn, option_probabilities
 from rewardkit.models.mllm.rows import QuestionRows
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionAnswer:
-    """What an evaluator says to one question of one image.
-
-    Attributes:
-        image: The image's place in what was given.
-        question: The question's key.
-        dimension: Its dimension.
-        outcome: ``unparsed`` where a written text names no option; it is then no answer, and above all no 0.
-        answer: Label of the likeliest (or written) option as the question names it, N/A's own where it is that.
-        value: What that option is worth, ``NA`` where it says that the question does not apply.
-        probabilities: Label to probability, N/A's label among them; they sum to 1. None for written answers.
-        expected: The expected worth of the options that apply; of a written answer its value, None where it is N/A.
-        not_applicable: The probability that the question does not apply; 0 for a question without N/A. None for
-            written answers.
-        counts: False where a question that this one needs was not answered yes: the answer is then in no score.
-        text: What was written; None for answers by probability.
-    """
-
-    image: int
-    question: str
-    dimension: str
-    outcome: Literal["answered", "unparsed"]
-    answer: str | None
-    value: Said
-    probabilities: dict[str, float] | None
-    expected: float | None
-    not_applicable: float | None
-    counts: bool = True
-    text: str | None = None
 
 
 def likeliest_answers(rows: QuestionRows, batch: QuestionBatch, output: MLLMOutput) -> list[QuestionAnswer]:

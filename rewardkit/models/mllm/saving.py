@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rewardkit.data.questions import QuestionSet, read_questions
+from rewardkit.data.questions_file import write_questions
 from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.bundle_record import (
     FORMAT,
@@ -46,7 +47,6 @@ from rewardkit.models.checkpoints import load_strictly, require_fit
 from rewardkit.models.mllm.card import evaluator_card
 from rewardkit.models.mllm.groups import HEADS
 from rewardkit.models.mllm.model import MLLMReward
-from rewardkit.models.mllm.questions_file import write_questions
 from rewardkit.models.mllm.tuning import LoraOptions, add_adapters, merged_state
 
 Form = Literal["adapter", "whole", "merged"]

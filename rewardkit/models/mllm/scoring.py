@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from rewardkit.data.answer_table import QuestionAnswer
 from rewardkit.data.questions import QuestionSet, read_questions, shipped_question_sets
 from rewardkit.errors import BadSample, DataError, UserError
-from rewardkit.models.mllm.answers import QuestionAnswer, likeliest_answers, read_texts, scores_of
+from rewardkit.models.mllm.answers import likeliest_answers, read_texts, scores_of
 from rewardkit.models.mllm.batch import ImageRows
 from rewardkit.models.mllm.generation import MOST_TOKENS, written_answers
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward

@@ -13,11 +13,11 @@ from tiny_mllm import picture, questions
 
 import rewardkit
 from rewardkit.data.questions import read_questions, shipped_question_sets
+from rewardkit.data.questions_file import write_questions
 from rewardkit.errors import CheckpointError, UserError
 from rewardkit.models.bundle_record import sha256_of
 from rewardkit.models.mllm.groups import HEADS
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
-from rewardkit.models.mllm.questions_file import write_questions
 from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.saving import load_evaluator, save_evaluator
 from rewardkit.models.mllm.scoring import LoadedEvaluator

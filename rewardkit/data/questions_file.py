@@ -1,4 +1,4 @@
-"""A question set as the YAML file that ``read_questions`` reads: a bundle carries the questions it was trained on."""
+"""A question set as plain values and as YAML: bundles carry the questions they answer, tables of answers theirs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from rewardkit.data.questions import Question, QuestionSet
 
 def write_questions(questions: QuestionSet, file: Path) -> None:
     """Writes a set so that reading it back gives an equal one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(record_of_questions(questions), sort_keys=False, allow_unicode=True, width=120)
+    file.write_text(text, encoding="utf-8")
+
+
+def record_of_questions(questions: QuestionSet) -> dict[str, Any]:
+    """A set as plain values, which ``questions_of_record`` reads back."""
     record: dict[str, Any] = {"name": questions.name, "about": questions.about}
     if questions.intercept:
         record["intercept"] = questions.intercept
     if questions.terms:
         record["terms"] = dict(questions.terms)
     record["questions"] = [_question(question) for question in questions.questions]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    return record
 
 
 def _question(question: Question) -> dict[str, Any]:
