@@ -101,8 +101,8 @@ def _told(unfit: Unfit, asked: list[Question], dimension: str, name: str) -> lis
         )
     if unfit.not_applicable:
         told.append(
-            f"{name} has {unfit.not_applicable} answers NA on {dimension!r}, which is no option of {_described(asked)}; they "
-            "count as missing"
+            f"{name} has {unfit.not_applicable} answers NA on {dimension!r}, which is no option of "
+            f"{_described(asked)}; they count as missing"
         )
     return told
 

@@ -97,11 +97,7 @@ def asked_in_training(
             said = answered(question, on.get((candidate, column), ()), rationales=rationales)
             if said.shares is None and (candidate, column) not in labelled:
                 continue
-            if not question.applies(group.slots):
-                raise BadSample(
-                    f"it has labels on {question.dimension!r}, and question {question.key!r} asks of the slot "
-                    f"{question.slot!r}, which it lacks"
-                )
+            _check_slot(question, group)
             found[question.key] = said
         asked.append(found or {_first(group, questions).key: NOTHING_SAID})
     return asked
@@ -110,7 +106,9 @@ def asked_in_training(
 def asked_in_evaluation(
     group: Group, questions: QuestionSet, space: LabelSpace, *, said: bool, rationales: bool
 ) -> list[dict[str, Answered]]:
-    """For each candidate all questions that apply to the prompt; where its slots list questions, those of them.
+    """For each candidate all questions that apply to the prompt, each with what was said.
+
+    Where the prompt's slots list questions, of those without an answer only the listed ones are asked.
 
     Args:
         group: The group.
@@ -121,24 +119,22 @@ def asked_in_evaluation(
         rationales: Whether rationales are.
 
     Raises:
-        BadSample: No question applies.
+        BadSample: As in training.
     """
     on = answers_on(group, space)
-    listed = group.slots.get(LISTED)
-    applicable = [
-        question
-        for question in questions.applicable(group.slots)
-        if not isinstance(listed, list) or question.key in listed
-    ]
-    if not applicable:
-        raise BadSample(f"no question of {questions.name} applies to it")
     asked = []
     for candidate in range(len(group.candidates)):
         found = {}
-        for question in applicable:
+        for question in questions.questions:
             column = space.dimensions.index(question.dimension)
             one = answered(question, on.get((candidate, column), ()), rationales=rationales)
+            if one.shares is not None:
+                _check_slot(question, group)
+            elif not (question.applies(group.slots) and _is_listed(question, group)):
+                continue
             found[question.key] = one if said else replace(one, said=None, rationale=None)
+        if not found:
+            raise BadSample(f"no question of {questions.name} applies to it")
         asked.append(found)
     return asked
 
@@ -182,6 +178,21 @@ def _labelled(group: Group, space: LabelSpace) -> set[tuple[int, int]]:
         if column is not None:
             found |= {(n, column) for n, rank in enumerate(ranking.ranks) if rank is not None}
     return found
+
+
+def _check_slot(question: Question, group: Group) -> None:
+    """A question that has labels has to be one that can be asked."""
+    if not question.applies(group.slots):
+        raise BadSample(
+            f"it has labels on {question.dimension!r}, and question {question.key!r} asks of the slot "
+            f"{question.slot!r}, which it lacks"
+        )
+
+
+def _is_listed(question: Question, group: Group) -> bool:
+    """Whether the source's list of questions has this one; it does where there is no list."""
+    listed = group.slots.get(LISTED)
+    return not isinstance(listed, list) or question.key in listed
 
 
 def _is_number(answer: Answer) -> bool:
