@@ -124,7 +124,7 @@ class MLLMReward(nn.Module):
         encoded = encode_images(self.base, rows.images)
         _check_places(encoded, rows)
         # Behind each other: the last token of each prompt, the score tokens, and what predicts each token of an answer.
-        first = _first_rows(rows)  # [A]
+        first = first_rows(rows)  # [A]
         scored = rows.score_place[first]
         row = torch.cat([first, first, rows.answer_row])
         place = torch.cat([rows.last_prompt[first], torch.where(scored >= 0, scored, rows.last_prompt[first])])
@@ -264,7 +264,7 @@ class MLLMReward(nn.Module):
         return self.score_token.row.device
 
 
-def _first_rows(rows: QuestionBatch) -> Tensor:
+def first_rows(rows: QuestionBatch) -> Tensor:
     """The first row of each question asked, int64 ``[A]``."""
     return _first_of(rows.row_asked, len(rows.asked_image))
 

@@ -168,7 +168,7 @@ class LoadedEvaluator:
         """The answers of a batch, and what each question scores ``[A]``."""
         batch = self.rows.collate(read).to(self.model.device)
         if way == "generate":
-            said = read_texts(self.rows, batch, written_answers(self.model, self.rows, read, most_tokens=most_tokens))
+            said = read_texts(self.rows, batch, written_answers(self.model, self.rows, batch, most_tokens=most_tokens))
             values = [torch.nan if answer.expected is None else answer.expected for answer in said]
             return said, torch.tensor(values, device=self.model.device)
         output: MLLMOutput = self.model(batch)

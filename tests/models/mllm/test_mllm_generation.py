@@ -50,7 +50,7 @@ def test_what_is_written_is_what_greedy_decoding_writes(evaluator: MLLMReward, s
     images = [picture(1), picture(2, 40, 90)]
     asked = questions().applicable(SLOTS)
     read = [rows.read(image, "a cat", asked, SLOTS) for image in images]
-    found = written_answers(evaluator, rows, read, most_tokens=4)
+    found = written_answers(evaluator, rows, rows.collate(read), most_tokens=4)
     assert len(found) == len(images) * len(asked)
     places = {question.key: n for n, question in enumerate(asked)}
     for key in ("body", "Object"):
