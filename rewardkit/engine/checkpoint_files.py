@@ -175,7 +175,14 @@ def snapshot(content: Any) -> Any:
         new.set_(storages[storage.data_ptr()], tensor.storage_offset(), tensor.size(), tensor.stride())  # type: ignore[call-overload]
         return new.requires_grad_(tensor.requires_grad)
 
+    done: dict[int, Any] = {}  # what is one object in several places stays one, and is written once
+
     def walk(value: Any) -> Any:
+        if id(value) not in done:
+            done[id(value)] = of_value(value)
+        return done[id(value)]
+
+    def of_value(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return of_tensor(value)
         if isinstance(value, dict):

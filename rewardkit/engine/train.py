@@ -103,6 +103,7 @@ def quieten(log: Path | None) -> None:
     handler: logging.Handler = logging.FileHandler(log, encoding="utf-8") if log else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     handler.set_name("rewardkit")
+    logging.getLogger("rewardkit").setLevel(logging.INFO)  # sizes and times of checkpoints
     # Lightning and torch attach handlers of their own to these, which would write to the console.
     for name in ("", "lightning", "lightning.pytorch", "lightning.fabric", "py.warnings", "torch"):
         logger = logging.getLogger(name)
