@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ from rewardkit.commands.check_mllm import SMALL
 from rewardkit.commands.find_questions import find_questions
 from rewardkit.config.mllm_options import MllmOptions
 from rewardkit.config.schema import FitOptions
+from rewardkit.data.demo.dataset import plan_group
+from rewardkit.data.demo.prompts import sentence
 from rewardkit.data.questions import QuestionSet
 from rewardkit.models.mllm.model import MLLMReward
+from rewardkit.models.mllm.options import option_columns, question_text
 from rewardkit.models.mllm.published import find_base, read_base, set_pixel_budget
 from rewardkit.models.mllm.rows import QuestionRows
-from rewardkit.models.mllm.small import question_texts, small_qwen2_5_vl
+from rewardkit.models.mllm.small import small_qwen2_5_vl
 from rewardkit.models.mllm.tuning import LANGUAGE_LAYERS, LoraOptions, tune
+
+_SAMPLE_PROMPTS = 200
 
 
 def build_evaluator(options: FitOptions) -> MLLMReward:
@@ -59,7 +65,7 @@ def _base(options: FitOptions, questions: QuestionSet, folder: Path | None) -> t
         return read_base(folder, dtype=getattr(torch, options.model.mllm.dtype))
     small = options.model.mllm.small
     return small_qwen2_5_vl(
-        question_texts([questions]),
+        _sample_texts(questions),
         seed=options.seed,
         width=small.width,
         layers=small.layers,
@@ -68,6 +74,17 @@ def _base(options: FitOptions, questions: QuestionSet, folder: Path | None) -> t
         cells=(1, small.cells),
         vocabulary=small.vocabulary,
     )
+
+
+def _sample_texts(questions: QuestionSet) -> Iterator[str]:
+    """What the tokenizer of a small model is trained on: the questions as they are asked, and prompts of drawn scenes.
+
+    Nothing but the options decides them, so a checkpoint's tokenizer can be made again.
+    """
+    for question in questions.questions:
+        yield f"Prompt: {question_text(question, option_columns(question), question.slot)}"
+    for index in range(_SAMPLE_PROMPTS):
+        yield sentence(plan_group(seed=0, index=index, split="train").asked)
 
 
 def _lora(mllm: MllmOptions) -> LoraOptions:
