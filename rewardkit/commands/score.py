@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.help import verb_help
 from rewardkit.config.messages import did_you_mean
 from rewardkit.config.verbs import ScoreOptions
-from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, DataError, UserError
+from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, UserError
 
 if TYPE_CHECKING:
-    from rewardkit.models.load import LoadedReward
+    from rewardkit.commands.score_rows import Scorer
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_ERROR = "error"
 
 
 def help_text(arguments: list[str]) -> str:
@@ -40,49 +38,53 @@ def run(arguments: list[str]) -> int:
     few, table = options.prompt is not None or bool(options.images), options.input is not None
     if few == table:
         raise UserError("give either prompt= and images=, or input= and output=; `score --help` explains both")
-    from rewardkit.data.tables import check_ending
+    from rewardkit.data.tables import WRITTEN, check_ending
 
-    if table:
-        if options.output is None:
-            raise UserError("name the file to write: output=FILE (.jsonl, .csv or .parquet)")
-        source, target = Path(str(options.input)), Path(options.output)
-        check_ending(source, "input")
-        check_ending(target, "output")
-        if not source.is_file():
-            raise UserError(f"input={source}: there is no such file")
+    target = None if options.output is None else Path(options.output)
+    if target is not None:
+        check_ending(target, "output", WRITTEN)
         if target.exists():
             raise UserError(f"output={target} exists already and is not overwritten; choose another file or delete it")
-        return _score_table(options, source, target)
+    if table:
+        return _score_table(options, Path(str(options.input)), target)
     if options.prompt is None or not options.images:
         raise UserError("both are needed: prompt=TEXT and images=FILE[,FILE…]")
-    return _score_few(options)
+    return _score_few(options, target)
 
 
-def _open(options: ScoreOptions) -> LoadedReward:
+def _open(options: ScoreOptions) -> Scorer:
     from rewardkit.commands.open_model import open_model
+    from rewardkit.commands.score_answers import EvaluatorScorer
+    from rewardkit.commands.score_rows import RewardScorer
     from rewardkit.engine.train import quieten
+    from rewardkit.models.load import LoadedReward
 
     quieten(None)
-    return open_model(options.model, device=options.device)
+    model = open_model(options.model, device=options.device, questions=options.questions, base=options.base)
+    if not isinstance(model, LoadedReward):
+        return EvaluatorScorer(model, options)
+    given = [name for name, at in (("answers", options.answers != "probabilities"), ("slots", options.slots)) if at]
+    if given:
+        raise UserError(f"{given[0]}= is for evaluators, which answer questions; {options.model} gives scores alone")
+    return RewardScorer(model, options)
 
 
-def _score_few(options: ScoreOptions) -> int:
-    """Prints a table of a few images, best first."""
+def _score_few(options: ScoreOptions, target: Path | None) -> int:
+    """Prints the scores of a few images, and writes them where asked to."""
+    from rewardkit.commands.score_rows import ERROR
+    from rewardkit.data.tables import write_rows
+
     paths = list(_image_files(options.images))
-    model = _open(options)
-    rows = [{"image": str(path), "prompt": options.prompt} for path in paths]
-    scored = [row | _scores(model, [row], Path(), options)[0] for row in rows]
-    shown = options.scale or model.output
-    table = Table(title=f"{options.prompt!r} ({shown})", title_justify="left")
-    table.add_column("image", overflow="fold")
-    for dimension in model.dimensions:
-        table.add_column(dimension, justify="right")
-    best = model.dimensions[0]
-    for row in sorted(scored, key=lambda r: (_ERROR in r, -r.get(best, 0.0))):
-        cells = [row[_ERROR]] if _ERROR in row else [f"{row[d]:.4f}" for d in model.dimensions]
-        table.add_row(row["image"], *cells)
-    Console().print(table)
-    return EXIT_FAILURE if any(_ERROR in row for row in scored) else EXIT_DONE
+    scorer = _open(options)
+    rows = [{"image": str(path), "prompt": options.prompt, **scorer.aside} for path in paths]
+    scored = [row | scorer.score([row], Path())[0] for row in rows]
+    scorer.show(scored, Console())
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        columns = list(dict.fromkeys(["image", "prompt", *scorer.columns, ERROR]))
+        write_rows(target, [scorer.written(row, target) for row in scored], columns)
+        print(f"wrote {target}")
+    return EXIT_FAILURE if any(ERROR in row for row in scored) else EXIT_DONE
 
 
 def _image_files(names: Sequence[str]) -> Iterator[Path]:
@@ -100,10 +102,18 @@ def _image_files(names: Sequence[str]) -> Iterator[Path]:
             raise UserError(f"images={name}: there is no such file or folder")
 
 
-def _score_table(options: ScoreOptions, source: Path, target: Path) -> int:
+def _score_table(options: ScoreOptions, source: Path, target: Path | None) -> int:
     """Scores every row of a table, going on from what an interrupted run left."""
-    from rewardkit.data.tables import read_rows, write_rows
+    from rewardkit.commands.score_rows import ERROR
+    from rewardkit.data.tables import WRITTEN, check_ending, read_rows, write_rows
 
+    if target is None:
+        raise UserError(f"name the file to write: output=FILE ({', '.join(WRITTEN)})")
+    if options.slots:
+        raise UserError("slots= belongs to prompt=; in a table each row has its own, in a column `slots`")
+    check_ending(source, "input")
+    if not source.is_file():
+        raise UserError(f"input={source}: there is no such file")
     rows = list(read_rows(source))
     if not rows:
         raise UserError(f"input={source}: there are no rows")
@@ -113,39 +123,40 @@ def _score_table(options: ScoreOptions, source: Path, target: Path) -> int:
                 f"input={source}: there is no column {needed!r}.{did_you_mean(needed, rows[0])} "
                 f"The columns are {', '.join(rows[0])}; `image` and `prompt` are needed."
             )
-    model = _open(options)
-    clash = [d for d in (*model.dimensions, _ERROR) if d in rows[0]]
+    scorer = _open(options)
+    clash = [d for d in (*scorer.columns, ERROR) if d in rows[0]]
     if clash:
         raise UserError(f"input={source}: the column {clash[0]!r} would be overwritten; rename it")
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    done = _resume(part, _signature(options, source, model))
+    done = _resume(part, _signature(source, scorer))
     if done:
         print(f"going on after row {len(done)} of {len(rows)} ({part})")
-    done += _score_rest(model, rows[len(done) :], source.parent, options, part)
-    columns = [*rows[0], *model.dimensions, _ERROR]
-    write_rows(target, (row | scored for row, scored in zip(rows, done, strict=True)), columns)
+    done += _score_rest(scorer, rows[len(done) :], source.parent, part)
+    columns = [*rows[0], *scorer.columns, ERROR]
+    both = (row | scored for row, scored in zip(rows, done, strict=True))
+    write_rows(target, (scorer.written(row, target) for row in both), columns)
     part.unlink()
-    bad = [(n, scored[_ERROR]) for n, scored in enumerate(done, 1) if _ERROR in scored]
-    print(f"scored {len(rows) - len(bad)} of {len(rows)} rows into {target} ({options.scale or model.output})")
+    bad = [(n, scored[ERROR]) for n, scored in enumerate(done, 1) if ERROR in scored]
+    print(f"scored {len(rows) - len(bad)} of {len(rows)} rows into {target} ({scorer.told})")
+    for line in scorer.notes(done):
+        print(line)
     for number, reason in bad[:20]:
         print(f"  row {number}: {reason}")
     if len(bad) > 20:
-        print(f"  … and {len(bad) - 20} more; see the column `{_ERROR}`")
+        print(f"  … and {len(bad) - 20} more; see the column `{ERROR}`")
     return EXIT_FAILURE if bad else EXIT_DONE
 
 
-def _score_rest(
-    model: LoadedReward, rows: list[dict[str, Any]], folder: Path, options: ScoreOptions, part: Path
-) -> list[dict[str, Any]]:
+def _score_rest(scorer: Scorer, rows: list[dict[str, Any]], folder: Path, part: Path) -> list[dict[str, Any]]:
     """Scores rows batch by batch and appends each batch to the part file."""
     scored: list[dict[str, Any]] = []
     console = Console()
     with part.open("a", encoding="utf-8") as file, Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=len(rows))
-        for start in range(0, len(rows), options.batch_size):
-            batch = rows[start : start + options.batch_size]
-            found = _scores(model, batch, folder, options)
+        for start in range(0, len(rows), scorer.batch_size):
+            batch = rows[start : start + scorer.batch_size]
+            found = scorer.score(batch, folder)
             file.writelines(json.dumps(row) + "\n" for row in found)
             file.flush()
             scored += found
@@ -153,48 +164,10 @@ def _score_rest(
     return scored
 
 
-def _scores(
-    model: LoadedReward, rows: list[dict[str, Any]], folder: Path, options: ScoreOptions
-) -> list[dict[str, Any]]:
-    """Scores of each row, or its error."""
-    results: list[dict[str, Any]] = [{} for _ in rows]
-    good, images = [], []
-    for n, row in enumerate(rows):
-        try:
-            if not isinstance(row["prompt"], str) or not isinstance(row["image"], str):
-                raise DataError("image and prompt must be text")
-            images.append(_pixels(folder / row["image"], model))
-            good.append(n)
-        except DataError as error:
-            results[n] = {_ERROR: str(error)}
-    if good:
-        prompts = [rows[n]["prompt"] for n in good]
-        scale: Any = options.scale
-        for n, values in zip(good, model.score(images, prompts, output=scale).tolist(), strict=True):
-            results[n] = dict(zip(model.dimensions, values, strict=True))
-    return results
-
-
-def _pixels(path: Path, model: LoadedReward) -> Any:
-    """An image file at the model's size: uint8 ``[3, S, S]``.
-
-    Raises:
-        DataError: It cannot be read or decoded.
-    """
-    from rewardkit.data.images import decode_image, resize_uint8
-
-    transform = model.model.transform
-    try:
-        file = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    return resize_uint8(decode_image(file, decode=transform.decode, size=transform.size), transform)
-
-
-def _signature(options: ScoreOptions, source: Path, model: LoadedReward) -> str:
+def _signature(source: Path, scorer: Scorer) -> str:
     """What a part file must have been made of to be gone on with."""
     digest = hashlib.sha256(source.read_bytes())
-    digest.update(json.dumps([model.record["weights"]["sha256"], options.scale or model.output]).encode())
+    digest.update(json.dumps(scorer.made_with).encode())
     return digest.hexdigest()
 
 

@@ -61,13 +61,26 @@ class ScoreOptions:
     images: list[str] = option([])
     """Image files or folders, separated by commas."""
     input: str | None = option(None)
-    """A JSONL, CSV or parquet file with columns `image` and `prompt`; paths are relative to the file."""
+    """A JSONL, CSV or parquet file with columns `image` and `prompt`; paths are relative to the file. For an evaluator
+    also `slots`, where its questions ask of phrases of the prompt: an object, in CSV written as JSON."""
     output: str | None = option(None)
-    """The file to write (.jsonl, .csv or .parquet): the input's columns, and a column for each dimension."""
+    """The file to write (.jsonl, .csv, .parquet or .json): the input's columns, a column for each dimension, and for an
+    evaluator `answers`, with every question's (in CSV and parquet written as JSON)."""
+    questions: str | None = option(None)
+    """What an evaluator is asked, instead of its own questions: the name of a set, or a YAML file (docs/mllm.md)."""
+    answers: str = option("probabilities", choices=("probabilities", "generate"))
+    """How an evaluator answers. probabilities: by the probabilities of each question's options. generate: by writing; a
+    text that begins with no option is told as unparsed and is in no score."""
+    answer_tokens: int = option(16, at_least=1)
+    """Longest written answer of an evaluator, in tokens."""
+    slots: dict[str, str] = option({})
+    """Phrases of the prompt given with prompt=, for an evaluator's questions that ask of one: {Object: "cat; hat"}."""
+    base: str | None = option(None)
+    """Folder of an evaluator's base, where the model is an adapter alone and its base has moved."""
     scale: str | None = option(None, choices=("cosine", "cosine100", "logit", "normalised"))
     """Output scale: cosine, cosine100 or logit of a CLIP, logit or normalised of a BLIP. Default: the bundle's own."""
-    batch_size: int = option(32, at_least=1)
-    """Images in one forward pass."""
+    batch_size: int | None = option(None, at_least=1)
+    """Images in one forward pass. Default: 32; of an evaluator, which reads a row of tokens for each question, 8."""
     device: str = option("auto")
     """cpu, cuda, cuda:N, or auto."""
 

@@ -15,16 +15,21 @@ import pyarrow.parquet as pq
 from rewardkit.errors import UserError
 
 ENDINGS = (".jsonl", ".csv", ".parquet")
+WRITTEN = (*ENDINGS, ".json")
+"""Endings that can be written; a ``.json`` is one list of all rows."""
+
+NESTING = (".jsonl", ".json")
+"""Endings of forms in which a value may be a list or a map."""
 
 
-def check_ending(path: Path, option: str) -> None:
+def check_ending(path: Path, option: str, endings: Sequence[str] = ENDINGS) -> None:
     """Refuses a file whose ending names no known form.
 
     Raises:
         UserError: With the endings that are known.
     """
-    if path.suffix not in ENDINGS:
-        raise UserError(f"{option}={path}: the file's ending must be one of {', '.join(ENDINGS)}")
+    if path.suffix not in endings:
+        raise UserError(f"{option}={path}: the file's ending must be one of {', '.join(endings)}")
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -56,7 +61,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[
     """Writes a table; it appears complete or not at all.
 
     Args:
-        path: The ending decides the form.
+        path: The ending decides the form, one of ``WRITTEN``.
         rows: What a row lacks is null.
         columns: Names and order of the columns.
     """
@@ -68,7 +73,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[
             pq.write_table(table, scratch)
         else:
             with scratch.open("w", newline="", encoding="utf-8") as file:
-                if path.suffix == ".csv":
+                if path.suffix == ".json":
+                    listed = [{n: row.get(n) for n in columns} for row in rows]
+                    file.write(json.dumps(listed, ensure_ascii=False, indent=1) + "\n")
+                elif path.suffix == ".csv":
                     writer = csv.DictWriter(file, columns, extrasaction="ignore")
                     writer.writeheader()
                     writer.writerows(rows)
