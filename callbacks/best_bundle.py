@@ -8,8 +8,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from rewardkit.callbacks.deciding import deciding_accuracy, deciding_dimension
+from rewardkit.callbacks.deciding import deciding_dimension, deciding_value
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy, Validation
+from rewardkit.callbacks.question_answers import QuestionAnswers
 
 from rewardkit.metrics.calibration import score_statistics
 from rewardkit.models.save import save_reward
@@ -18,20 +19,29 @@ from rewardkit.models.save import save_reward
 class BestBundle(Callback):
     """Writes ``bundle/`` whenever a validation is better than all before; the newer of equals is kept.
 
-    The measure is the accuracy of one dimension (or the mean of all), averaged over the validation sets. Choosing the
-    best of several validations on the same data flatters the number that is printed; the card says how many there were.
+    What decides is ``deciding_value``: the accuracy of one dimension (or the mean of all), of an evaluator its answers'
+    rank correlation. Choosing the best of several validations on the same data flatters the number that is printed; the
+    card says how many there were.
 
     Args:
         accuracy: Holds the validation that just ended; stands before this callback.
         folder: The run's ``bundle/``.
         dimension: The dimension that decides; None takes ``overall`` where there is one, else the mean of all.
         recipe: Option to value, for the bundle's record.
+        answers: An evaluator's answers to the same validation; stands before this callback too.
     """
 
     def __init__(
-        self, accuracy: PreferenceAccuracy, *, folder: Path, dimension: str | None, recipe: Mapping[str, Any]
+        self,
+        accuracy: PreferenceAccuracy,
+        *,
+        folder: Path,
+        dimension: str | None,
+        recipe: Mapping[str, Any],
+        answers: QuestionAnswers | None = None,
     ) -> None:
         self.accuracy = accuracy
+        self.answers = answers
         self.folder = folder
         self.dimension = deciding_dimension(dimension, accuracy.dimensions)
         self.recipe = dict(recipe)
@@ -43,7 +53,7 @@ class BestBundle(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Compares, and exports where better."""
         validations = self.accuracy.latest
-        value = deciding_accuracy(validations, self.dimension)
+        value = deciding_value(validations, self.answers, self.dimension)
         self.validations += 1
         self.improved = value is not None and (self.best_value is None or value >= self.best_value)
         if self.improved:
@@ -66,7 +76,8 @@ class BestBundle(Callback):
         model = module.model
         calibration = score_statistics(in_users_scale(validations[0], model.of_logits()))
         about = {"step": self.best_step, "selected": f"best of {self.validations} validations on this set so far"}
-        evaluation = [{"set": v.set, **about, **row} for v in validations for row in v.rows]
+        answered = self.answers.latest if self.answers else []
+        evaluation = [{"set": one.set, **about, **row} for one in (*validations, *answered) for row in one.rows]
         save_reward(self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe)
 
 

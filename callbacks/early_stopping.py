@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from rewardkit.callbacks.deciding import deciding_accuracy, deciding_dimension
+from rewardkit.callbacks.deciding import deciding_dimension, deciding_value
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
+from rewardkit.callbacks.question_answers import QuestionAnswers
 
 
 class EarlyStopping(Callback):
@@ -19,13 +20,23 @@ class EarlyStopping(Callback):
 
     Args:
         accuracy: Holds the validation that just ended; stands before this callback.
-        dimension: The dimension whose accuracy decides; None takes ``overall`` where there is one, else the mean.
+        dimension: The dimension that decides; None takes ``overall`` where there is one, else the mean.
         patience: Validations.
-        min_delta: Accuracy by which a validation has to be above the best to count as better.
+        min_delta: By how much a validation has to be above the best to count as better.
+        answers: An evaluator's answers to the same validation, which then decide (``deciding_value``).
     """
 
-    def __init__(self, accuracy: PreferenceAccuracy, *, dimension: str | None, patience: int, min_delta: float) -> None:
+    def __init__(
+        self,
+        accuracy: PreferenceAccuracy,
+        *,
+        dimension: str | None,
+        patience: int,
+        min_delta: float,
+        answers: QuestionAnswers | None = None,
+    ) -> None:
         self.accuracy = accuracy
+        self.answers = answers
         self.dimension = deciding_dimension(dimension, accuracy.dimensions)
         self.patience = patience
         self.min_delta = min_delta
@@ -39,7 +50,7 @@ class EarlyStopping(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Compares with the best so far."""
-        value = deciding_accuracy(self.accuracy.latest, self.dimension)
+        value = deciding_value(self.accuracy.latest, self.answers, self.dimension)
         if value is not None and (self.best_value is None or value > self.best_value + self.min_delta):
             self.best_value, self.waited = value, 0
             return

@@ -14,8 +14,10 @@ from rewardkit.callbacks.ema import EMA
 from rewardkit.callbacks.guards import Guards
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
 from rewardkit.callbacks.progress import ProgressBar
+from rewardkit.callbacks.question_answers import QuestionAnswers
 from rewardkit.callbacks.step_log import StepLog
 from rewardkit.callbacks.throughput import Throughput
+from rewardkit.commands.find_questions import find_questions
 from rewardkit.commands.plugins import load_plugins
 from rewardkit.config.schema import FitOptions
 from rewardkit.config.show import flat_values
@@ -33,6 +35,7 @@ class RunCallbacks:
     Attributes:
         all: In the order in which they are called.
         accuracy: The one that validates, where there is one.
+        answers: The one that validates an evaluator's answers, where there is one.
         best: The one that exports, where there is one.
         early: The one that ends a run before its schedule does, where there is one.
         interruption: Says when to stop early.
@@ -40,6 +43,7 @@ class RunCallbacks:
 
     all: list[Callback]
     accuracy: PreferenceAccuracy | None
+    answers: QuestionAnswers | None
     best: BestBundle | None
     early: EarlyStopping | None
     interruption: Interruption
@@ -58,7 +62,7 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
         console: For people.
     """
     chosen, layout = options.callbacks, opened.layout
-    accuracy = best = early = None
+    accuracy = answers = best = early = None
     made: list[Callback] = []
     if chosen.ema is not None:
         made.append(EMA(**asdict(chosen.ema)))
@@ -79,12 +83,24 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
             seed=options.seed,
         )
         made.append(accuracy)
+        if options.model.kind == "mllm":
+            answers = QuestionAnswers(
+                sets=data.val_names,
+                questions=find_questions(options),
+                dimension_map=options.data.dimension_map,
+                folder=layout.predictions,
+            )
+            made.append(answers)
     if chosen.early_stopping is not None and accuracy is not None:
-        early = EarlyStopping(accuracy, **asdict(chosen.early_stopping))
+        early = EarlyStopping(accuracy, answers=answers, **asdict(chosen.early_stopping))
         made.append(early)
     if chosen.best_bundle is not None and accuracy is not None:
         best = BestBundle(
-            accuracy, folder=layout.bundle, dimension=chosen.best_bundle.dimension, recipe=_recipe_record(options)
+            accuracy,
+            folder=layout.bundle,
+            dimension=chosen.best_bundle.dimension,
+            recipe=_recipe_record(options),
+            answers=answers,
         )
         made.append(best)
     made += load_plugins(options.plugins)
@@ -97,7 +113,7 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
         is_best=lambda: best is not None and best.improved,
         unreadable=opened.unreadable,
     )
-    return RunCallbacks([*made, interruption, checkpoints], accuracy, best, early, interruption)
+    return RunCallbacks([*made, interruption, checkpoints], accuracy, answers, best, early, interruption)
 
 
 def _recipe_record(options: FitOptions) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from rewardkit.data.batch import Batch
 from rewardkit.metrics.live import OptionAccuracy, PairAccuracy
+from rewardkit.models.mllm.answers import likeliest_answers, scores_of
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.modules.gradients import finish_gradients, norm_of_engine, reach_all
 from rewardkit.modules.optimisation import (
@@ -89,9 +90,14 @@ class MLLMEvaluator(pl.LightningModule):
         return reach_all(total, output, self.objective)
 
     def validation_step(self, batch: Batch, batch_index: int) -> MLLMOutput:  # type: ignore[override]
-        """What the evaluator says of a validation batch, for the callbacks; scores are NaN where nothing was asked."""
+        """What the evaluator says of a validation batch, for the callbacks.
+
+        Scores are those of the answers that count: NaN where nothing was asked, or a gate is closed.
+        """
         output = self(batch)
-        return replace(output, scores=torch.where(output.asked, output.scores, torch.nan))
+        answers = likeliest_answers(self.model.rows, batch.questions, output)
+        counted = scores_of(answers, output.asked_scores, len(output.scores), self.model.dimensions)
+        return replace(output, scores=counted)
 
     def step_coefficients(self) -> dict[str, float]:
         """Factor of each term of the objective at the current step."""
