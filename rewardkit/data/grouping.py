@@ -225,11 +225,15 @@ def _add_votes(index: dict[str, int], dimension: str, rows: list[Choice]) -> Ite
     """Rows on the same two images and of the same weight become one comparison with their votes added."""
     added: dict[tuple[int, int, float], list[float]] = {}
     for said in rows:
-        i, j = (index[image] for image in said.images)
-        votes = said.votes if i < j else said.votes[::-1]
-        total = added.setdefault((min(i, j), max(i, j), said.weight), [0.0, 0.0, 0.0])
-        for side in range(3):
-            total[side] += votes[side]
+        first, second = said.images
+        i, j = index[first], index[second]
+        key, votes = ((i, j, said.weight), said.votes) if i < j else ((j, i, said.weight), said.votes[::-1])
+        total = added.get(key)
+        if total is None:
+            total = added[key] = [0.0, 0.0, 0.0]
+        total[0] += votes[0]
+        total[1] += votes[1]
+        total[2] += votes[2]
     for (i, j, weight), votes_of in added.items():
         yield Comparison(dimension, i, j, (votes_of[0], votes_of[1], votes_of[2]), weight)
 

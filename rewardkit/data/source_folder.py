@@ -58,7 +58,7 @@ class SourceFolder:
         """
         if "\0" in name:
             raise BadSample(f"{name!r} is not a file name")
-        if not self._outside and (name.startswith("/") or ".." in name.split("/")):
+        if not self._outside and (name.startswith("/") or (".." in name and ".." in name.split("/"))):
             raise BadSample(f"{name!r} {OUTSIDE}")
         path = os.path.join(self._text, folder, name)
         try:
@@ -88,7 +88,7 @@ class SourceFolder:
         """Whether the file, with all links followed, lies below the root. Folders are looked up once."""
         if link:
             return self._below_root(os.path.realpath(path))
-        folder = os.path.dirname(path)
+        folder = path.rpartition("/")[0] or "/"
         if folder not in self._inside:
             self._inside[folder] = self._below_root(os.path.realpath(folder))
         return self._inside[folder]

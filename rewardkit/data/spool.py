@@ -11,11 +11,13 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rewardkit.data.group import from_json, to_json
-from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
+from rewardkit.data.packed_statements import pack, unpack
+from rewardkit.data.reading.statements import Said, Statement, WholeRecord
 from rewardkit.errors import DataError, UserError
 
 RECENT = 100_000
@@ -30,14 +32,9 @@ WAITING_CHARACTERS = 1 << 24
 TOGETHER = 256
 """Statements of one group that are turned into text together, at most."""
 
-_KINDS: dict[str, type[Statement]] = {"said": Statement, "choice": Choice, "rating": Rating, "order": Order}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
-
 _Names: TypeAlias = tuple[str] | tuple[str | None, str]
 _Known: TypeAlias = tuple[int | None, str | None]
 """A group's number, None where it is of another part, and its id."""
-
-_ENCODER = json.JSONEncoder(check_circular=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ class Spool:
         self._known: dict[_Names, _Known] = {}
         self._known_characters = 0
         self._latest = -1
-        self._said: list[list[Any]] = []
+        self._said: list[Said] = []
         self._waiting: dict[int, list[str]] = {}
         self._waiting_characters = 0
         self._count = 0
@@ -144,13 +141,13 @@ class Spool:
         if number != self._latest or len(self._said) >= TOGETHER:
             self._encode()
             self._latest = number
-        self._said.append(_packed(said))
+        self._said.append(said)
         return True
 
     def _encode(self) -> None:
         """Turns the latest group's statements into text: one by one, that takes three times as long."""
         if self._said:
-            payload = _ENCODER.encode(self._said)[1:-1]
+            payload = pack(self._said)
             # As text, since objects that stay for long cost the garbage collector more than writing them.
             self._waiting.setdefault(self._latest, []).append(payload)
             self._waiting_characters += len(payload)
@@ -181,17 +178,23 @@ class Spool:
             DataError: The file is damaged.
         """
         try:
-            for number, prompt, name, id in self._base.execute(
-                "SELECT number, prompt, name, id FROM groups WHERE number >= ? AND number < ? ORDER BY number",
+            with_bytes = self._base.execute("SELECT EXISTS (SELECT 1 FROM bytes)").fetchone()[0]
+            found = self._base.execute(
+                "SELECT number, prompt, name, id, payload FROM groups JOIN said USING (number) "
+                "WHERE number >= ? AND number < ? ORDER BY number, said.rowid",
                 (start, stop),
-            ):
-                rows = self._base.execute("SELECT payload FROM said WHERE number = ? ORDER BY rowid", (number,))
-                said = [_said(packed, prompt, name, id) for (payload,) in rows for packed in json.loads(payload)]
-                stored = self._base.execute("SELECT name, offset, length FROM bytes WHERE number = ?", (number,))
-                places = {image: ImagePlace(image, "", offset, length) for image, offset, length in stored}
-                yield Gathered(number, prompt, name, id, said, places)
+            )
+            for (number, prompt, name, id), rows in groupby(found, itemgetter(0, 1, 2, 3)):
+                shared = {"prompt": prompt, "group": name, "id": id}
+                packed = (one for *_, payload in rows for one in json.loads(payload))
+                said = [statement for one in packed for statement in unpack(one, shared)]
+                yield Gathered(number, prompt, name, id, said, self._bytes_of(number) if with_bytes else {})
         except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
             raise DataError(f"{self.folder / 'spool.sqlite'} is damaged: {error}; remove {self.folder}") from None
+
+    def _bytes_of(self, number: int) -> dict[str, ImagePlace]:
+        stored = self._base.execute("SELECT name, offset, length FROM bytes WHERE number = ?", (number,))
+        return {image: ImagePlace(image, "", offset, length) for image, offset, length in stored}
 
     def read(self, place: ImagePlace) -> bytes:
         """An image that came as bytes."""
@@ -284,37 +287,3 @@ def _check_data(said: Statement) -> None:
     for name, data in zip(said.images, said.data, strict=True):
         if data_of.setdefault(name, data) != data:
             raise ValueError(f"the image {name!r} has other bytes the second time")
-
-
-def _packed(said: Said) -> list[Any]:
-    """A statement as JSON takes it, without what its group says already."""
-    if isinstance(said, WholeRecord):
-        return ["record", said.file, said.line, said.folder, to_json(said.record)]
-    packed = [_NAMES[type(said)], said.file, said.line, said.folder, said.images, said.generators, said.dimension]
-    packed += (said.by, dict(said.tags), dict(said.slots))
-    if isinstance(said, Choice):
-        packed += (said.votes, said.weight)
-    elif isinstance(said, Rating):
-        packed += (said.value, said.rationale)
-    elif isinstance(said, Order):
-        packed.append(said.ranks)
-    return packed
-
-
-def _said(packed: list[Any], prompt: str, name: str | None, id: str | None) -> Said:
-    kind, file, line, folder, *rest = packed
-    if kind == "record":
-        return WholeRecord(line=line, record=from_json(rest[0]), file=file, folder=folder)
-    images, generators, dimension, by, tags, slots, *what = rest
-    shared: dict[str, Any] = {
-        "line": line, "prompt": prompt, "images": tuple(images), "file": file, "folder": folder,
-        "generators": tuple(generators), "dimension": dimension, "by": by, "group": name, "id": id, "tags": tags,
-        "slots": slots,
-    }  # fmt: skip
-    if kind == "choice":
-        return Choice(**shared, votes=tuple(what[0]), weight=what[1])
-    if kind == "rating":
-        return Rating(**shared, value=what[0], rationale=what[1])
-    if kind == "order":
-        return Order(**shared, ranks=tuple(what[0]))
-    return Statement(**shared)

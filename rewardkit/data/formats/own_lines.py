@@ -25,7 +25,7 @@ from rewardkit.data.group import (
 from rewardkit.data.reading.fields import different, image_path, nearest
 from rewardkit.data.reading.format import Row
 from rewardkit.data.reading.image_cells import image_cell
-from rewardkit.data.reading.statements import OVERALL, RAW_PROMPT, Choice, Order, Rating, Said, WholeRecord
+from rewardkit.data.reading.statements import RAW_PROMPT, Choice, Order, Rating, Said, WholeRecord
 
 Kind: TypeAlias = Literal["comparison", "rating", "ranking", "record"]
 
@@ -77,29 +77,36 @@ def say_record(row: Row, *, cells: bool = False) -> list[Said]:
     images, data = _images(record, kind, cells)
     if kind == "comparison" and len(images) != 2:
         raise ValueError(f"a comparison has two images, this line has {len(images)}; several images take 'ranks'")
-    shared: dict[str, Any] = {
+    said: dict[str, Any] = {
         "file": row.file,
         "line": row.line,
         "prompt": _text(record, "prompt", "write the prompt that the images were made for"),
         "images": images,
-        "data": data,
-        "generators": _generators(record, len(images)),
-        "dimension": _text(record, "dimension") if "dimension" in record else OVERALL,
-        "by": _rater(record),
-        "group": _text(record, "group") if "group" in record else None,
-        "id": _text(record, "id") if "id" in record else None,
-        "tags": _tags(record["tags"]) if "tags" in record else {},
-        "slots": {RAW_PROMPT: _text(record, RAW_PROMPT)} if RAW_PROMPT in record else {},
     }
+    if data:
+        said["data"] = data
+    if "generators" in record or "generator" in record:
+        said["generators"] = _generators(record, len(images))
+    if "dimension" in record:
+        said["dimension"] = _text(record, "dimension")
+    if "rater" in record or "by" in record:
+        said["by"] = _rater(record)
+    if "group" in record:
+        said["group"] = _text(record, "group")
+    if "id" in record:
+        said["id"] = _text(record, "id")
+    if "tags" in record:
+        said["tags"] = _tags(record["tags"])
+    if RAW_PROMPT in record:
+        said["slots"] = {RAW_PROMPT: _text(record, RAW_PROMPT)}
     if kind == "comparison":
-        weight = _number(record["weight"], "weight") if "weight" in record else 1.0
-        if weight < 0:
-            raise ValueError(f"weight is {weight}; it must not be negative")
-        return [Choice(**shared, votes=_votes(record), weight=weight)]
+        if "weight" in record:
+            said["weight"] = _weight(record["weight"])
+        return [Choice(**said, votes=_votes(record))]
     if kind == "rating":
         rationale = _text(record, "rationale") if "rationale" in record else None
-        return [Rating(**shared, value=_rating(record["rating"]), rationale=rationale)]
-    return [Order(**shared, ranks=_ranks(record["ranks"], len(images)))]
+        return [Rating(**said, value=_rating(record["rating"]), rationale=rationale)]
+    return [Order(**said, ranks=_ranks(record["ranks"], len(images)))]
 
 
 def _whole_record(record: dict[str, Any], row: Row) -> WholeRecord:
@@ -184,9 +191,6 @@ def _text(record: Mapping[str, Any], name: str, advice: str = "") -> str:
 
 
 def _rater(record: Mapping[str, Any]) -> str:
-    named = "rater" in record or "by" in record
-    if not named:
-        return ""
     if "rater" in record and "by" in record:
         raise ValueError("'rater' and 'by' are the same thing; write one of them")
     if "votes" in record:
@@ -197,8 +201,6 @@ def _rater(record: Mapping[str, Any]) -> str:
 def _generators(record: Mapping[str, Any], count: int) -> tuple[str | None, ...]:
     if "generator" in record:
         return (_text(record, "generator"),)
-    if "generators" not in record:
-        return ()
     value = record["generators"]
     if not isinstance(value, list) or not _TEXT_OR_NONE.issuperset(map(type, value)):
         raise ValueError(
@@ -213,6 +215,13 @@ def _tags(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise ValueError(f'tags is {value!r}; it must be an object of texts like {{"style": "anime"}}')
     return value
+
+
+def _weight(value: Any) -> float:
+    weight = _number(value, "weight")
+    if weight < 0:
+        raise ValueError(f"weight is {weight}; it must not be negative")
+    return weight
 
 
 def _number(value: Any, name: str) -> float:

@@ -21,9 +21,9 @@ SHOWN = 10
 """Bad rows that a message lists."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """One row of an annotation file.
+    """One row of an annotation file. Nobody changes it; not frozen, for the reason that statements are not.
 
     Attributes:
         file: Path relative to the source, for messages and provenance.

@@ -176,7 +176,7 @@ def _jsonl_rows(file: Path, name: str, log: ReadLog) -> Iterator[Row]:
             except (ValueError, RecursionError) as error:
                 log.leave_out(name, number, f"not a line of JSON: {error}")
                 continue
-            if type(record) is dict and b"\\u" not in raw and raw.isascii():
+            if raw.isascii() and b"\\u" not in raw and type(record) is dict:
                 yield Row(name, number, record)  # it cannot hold what _object looks for
             else:
                 yield from _object(record, name, number, log)
