@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from rewardkit.commands.build_objective import uses_captions
-from rewardkit.config.schema import AugmentOptions, CacheOptions, EmbeddedOptions, FitOptions
+from rewardkit.config.schema import AugmentOptions, CacheOptions, EmbeddedOptions, FitOptions, RemoteOptions
 from rewardkit.data.augment import Augmentation
 from rewardkit.data.cache import cache_root
 from rewardkit.data.datamodule import PreferenceData
 from rewardkit.data.demo_shards import demo_shards
 from rewardkit.data.features import FeatureMaker
+from rewardkit.data.remote_access import RemoteAccess
+from rewardkit.data.source_weights import weighted
 from rewardkit.data.sources import Source
 from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.published import pixel_budget
@@ -50,7 +52,7 @@ def build_data(
     """
     data = options.data
     made = PreferenceData(
-        train=sources(data.train, "train", data.embedded, options.cache, console),
+        train=weighted(sources(data.train, "train", data.embedded, options.cache, console), data.weights),
         val=sources(data.val, "val", data.embedded, options.cache, console),
         **_reading(options, model),
         dimensions=model.dimensions,
@@ -67,6 +69,8 @@ def build_data(
         allow_overlap=data.allow_overlap,
         augmentation=_augmentation(data.augment, options.seed),
         features=features,
+        epoch_groups=data.epoch_groups,
+        remote=remote_access(data.remote, options.cache),
     )
     if not console.quiet:
         for warning in made.warnings:
@@ -89,6 +93,11 @@ def _reading(options: FitOptions, model: AnyReward) -> dict[str, Any]:
     }
 
 
+def remote_access(remote: RemoteOptions, cache: CacheOptions) -> RemoteAccess:
+    """How sources on servers are read."""
+    return RemoteAccess(cache_root(cache.dir), int(cache.max_gb * 1e9), remote.attempts, remote.timeout)
+
+
 def _augmentation(augment: AugmentOptions, seed: int) -> Augmentation | None:
     return Augmentation(augment.flip, augment.shift, seed) if augment.flip or augment.shift else None
 
@@ -96,7 +105,7 @@ def _augmentation(augment: AugmentOptions, seed: int) -> Augmentation | None:
 def sources(
     names: Sequence[str], split: str, embedded: EmbeddedOptions, cache: CacheOptions, console: Console
 ) -> list[Source]:
-    """Sources by folder; ``embedded`` is drawn into the cache where it is not there yet."""
+    """Sources by folder or URL; ``embedded`` is drawn into the cache where it is not there yet."""
     found = []
     for name in names:
         if name != EMBEDDED:

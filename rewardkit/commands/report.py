@@ -38,10 +38,11 @@ def _folders_of(root: Path) -> list[Path]:
 
     from rewardkit.commands.build_data import sources
     from rewardkit.commands.open_model import options_of_run
+    from rewardkit.data.remote import is_url
 
     try:
         options = options_of_run(root)
         found = sources(options.data.val, "val", options.data.embedded, options.cache, Console(stderr=True))
-        return [source.folder() for source in found]
+        return [Path(source.path) for source in found if not is_url(source.path)]
     except RewardkitError:
         return []

@@ -191,25 +191,26 @@ def _warn_of_overlap(tune: Sequence[str], options: ValidateOptions, console: Con
     """Says which prompts and images stand both in the tuning data and in the data that are judged."""
     if not tune:
         return
-    from rewardkit.commands.build_data import sources
+    from rewardkit.commands.build_data import remote_access, sources
     from rewardkit.data.index import ShardIndex
+    from rewardkit.data.open_index import open_index
     from rewardkit.data.overlap import overlap
 
     def indices(names: Sequence[str]) -> list[ShardIndex]:
         found = sources(names, "val", options.data.embedded, options.cache, console)
-        return [ShardIndex.open(source.folder()) for source in found]
+        return [open_index(source.path, remote_access(options.data.remote, options.cache)) for source in found]
 
     for ours in indices(tune):
         for theirs in indices(options.data.val):
             shared = overlap(ours, theirs)
             told = " and ".join(words for words in (shared.prompts, shared.images) if words)
             if told:
-                text = f"note: {ours.folder} (data.tune) and {theirs.folder} (data.val) share {told}"
+                text = f"note: {ours.place} (data.tune) and {theirs.place} (data.val) share {told}"
                 console.print(text, highlight=False, soft_wrap=True)
 
 
 def _data(options: ValidateOptions, folders: Sequence[str], model: LoadedReward, console: Console) -> PreferenceData:
-    from rewardkit.commands.build_data import sources
+    from rewardkit.commands.build_data import remote_access, sources
     from rewardkit.data.datamodule import PreferenceData
 
     return PreferenceData(
@@ -222,6 +223,7 @@ def _data(options: ValidateOptions, folders: Sequence[str], model: LoadedReward,
         val_groups=options.data.batch_groups,
         workers=options.data.workers,
         max_bad_fraction=options.data.max_bad_fraction,
+        remote=remote_access(options.data.remote, options.cache),
     )
 
 

@@ -27,12 +27,13 @@ class RunOptions:
 
 @dataclass
 class CacheOptions:
-    """The one cache of drawn data; safe to share and safe to delete."""
+    """The one cache of drawn data, features and what was read from servers; safe to share and safe to delete."""
 
     dir: str | None = option(None)
     """Cache folder. Default: the user's cache folder of the operating system."""
     max_gb: float = option(20.0, above=0)
-    """Above this size the oldest entries are removed."""
+    """Above this size what was unused for longest is removed; of drawn data, features and blocks of remote files
+    each."""
 
 
 @dataclass
@@ -62,13 +63,29 @@ class AugmentOptions:
 
 
 @dataclass
+class RemoteOptions:
+    """How sources on servers are read (docs/data_scale.md)."""
+
+    attempts: int = option(8, at_least=1)
+    """How often a read is tried, at growing intervals, before the run stops."""
+    timeout: float = option(30.0, above=0)
+    """Seconds in which a server must answer, and in which a next byte must come."""
+
+
+@dataclass
 class DataOptions:
     """Sources, batches and the order in which groups are read."""
 
     train: list[str] = option([])
-    """Shard folders to train on, or `embedded`."""
+    """Shard folders to train on: on this machine, by URL (https://, s3://, gs://, …), or `embedded`."""
     val: list[str] = option([])
-    """Shard folders to validate on, or `embedded`."""
+    """Shard folders to validate on, likewise."""
+    weights: dict[str, float] = option({})
+    """Source to its share of the training, such as {hpd: 3, pick: 1}: every source of data.train by its folder's name
+    or its path. Only proportions matter. Default: no weights; every group is read once per epoch."""
+    epoch_groups: int | None = option(None, at_least=1)
+    """Groups in an epoch of weighted sources (with pairing=pairs: comparisons); needed with data.weights."""
+    remote: RemoteOptions = option(RemoteOptions())
     embedded: EmbeddedOptions = option(EmbeddedOptions())
     batch_groups: int = option(32, at_least=1)
     """Groups in one optimiser step, over all ranks (with pairing=pairs: comparisons)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rewardkit.config.options import option
 from rewardkit.config.protocols import NAMES
-from rewardkit.config.schema import CacheOptions, EmbeddedOptions
+from rewardkit.config.schema import CacheOptions, EmbeddedOptions, RemoteOptions
 
 
 @dataclass
@@ -14,7 +14,8 @@ class ValidateDataOptions:
     """What to validate on."""
 
     val: list[str] = option([])
-    """Shard folders, or `embedded`. Default: the validation data of the run, where model= is a run."""
+    """Shard folders, on this machine or by URL, or `embedded`. Default: the validation data of the run, where model= is
+    a run."""
     tune: list[str] = option([])
     """Shard folders that thresholds (pickapic, tie_calibrated) and the temperature (calibration) are tuned on; other
     data than data.val. Where model= names predictions tables: one table for each of them, in that order."""
@@ -27,6 +28,7 @@ class ValidateDataOptions:
     """Groups in one forward pass."""
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
     """Stop when more than max(10, this share of the groups) cannot be read."""
+    remote: RemoteOptions = option(RemoteOptions())
 
 
 @dataclass

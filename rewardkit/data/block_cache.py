@@ -36,8 +36,8 @@ class BlockCache:
 
     Args:
         folder: Made where it is not there.
-        max_bytes: Bound of all blocks together; it may be passed by what processes write between two sweeps, a hundredth
-            of it each.
+        max_bytes: Bound of all blocks together; it may be passed by what processes write between two sweeps, a
+            hundredth of it each.
 
     Raises:
         UserError: The folder cannot be written.

@@ -19,15 +19,18 @@ from rewardkit.data.feature_stream import FeatureDataset
 from rewardkit.data.features import FeatureMaker, FeatureShards
 from rewardkit.data.group_labels import LabelSpace
 from rewardkit.data.images import ImageTransform
-from rewardkit.data.index import Scale, ShardIndex
+from rewardkit.data.index import Scale
 from rewardkit.data.micro_batches import EvaluationBatches, TrainBatches
 from rewardkit.data.mixture import Mixture
+from rewardkit.data.open_index import open_index
 from rewardkit.data.order import Schedule
 from rewardkit.data.overlap import check_overlap
 from rewardkit.data.position import check_position
 from rewardkit.data.question_checks import check_questions, check_sampling
 from rewardkit.data.question_counts import MOST_WEIGHT, AnsweredQuestions, class_weights
 from rewardkit.data.question_stream import QuestionDataset, RowMaker
+from rewardkit.data.remote_access import RemoteAccess
+from rewardkit.data.source_weights import epoch_units, weights_of
 from rewardkit.data.sources import Source, as_sources
 from rewardkit.data.stream import BatchLoader, GroupDataset
 from rewardkit.errors import CheckpointError, UserError
@@ -73,6 +76,9 @@ class PreferenceData(pl.LightningDataModule):
             follows from (seed, epoch, position of the group, dimension). Dimensions not named: 1.
         length_buckets: Whether the groups of a step are alike in length, so that little is padded (``order.bucketed``).
         pixel_budget: Least and most pixels of an image after the model's processor, for that length.
+        epoch_groups: Groups (with ``pairs``: comparisons) in an epoch of weighted sources, which goes through none of
+            them once; None where the sources have no weights.
+        remote: How sources on servers are read.
 
     Attributes:
         schedule: Steps, micro-batches and ranks of the training data; None without any.
@@ -113,6 +119,8 @@ class PreferenceData(pl.LightningDataModule):
         question_sampling: Mapping[str, float] | None = None,
         length_buckets: bool = False,
         pixel_budget: tuple[int, int] | None = None,
+        epoch_groups: int | None = None,
+        remote: RemoteAccess | None = None,
     ) -> None:
         super().__init__()
         if pairing not in PAIRINGS:
@@ -125,9 +133,9 @@ class PreferenceData(pl.LightningDataModule):
         self._dimension_map = dict(dimension_map or {})
         self._rows, self._rationales, self._sampling = rows, rationales, dict(question_sampling or {})
         self._length_buckets, self._pixel_budget = length_buckets, pixel_budget
-        self._features = features
+        self._features, self._remote = features, remote
         train_sources, val_sources = as_sources(train), as_sources(val)
-        self.train_data = self._mixture(train_sources) if train_sources else None
+        self.train_data = self._mixture(train_sources, weighted=True) if train_sources else None
         self.val_data = [self._mixture([source]) for source in val_sources]
         self.val_names = _names(val_sources)
         self.schedule: Schedule | None = None
@@ -136,7 +144,7 @@ class PreferenceData(pl.LightningDataModule):
             check_dimension_map(self.train_data, self.val_data)
             if rows is None:
                 check_dimensions(self.train_data)
-            units = self.train_data.units().position.size if pairing == "pairs" else len(self.train_data)
+            units = epoch_units(self.train_data, pairing, epoch_groups, batch_groups)
             self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
             self.warnings = check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
         self._questions = {} if rows is None else self._questions_of(rows)
@@ -229,6 +237,7 @@ class PreferenceData(pl.LightningDataModule):
             **({} if self._features is None else {"features": self._features.digest}),
             **({"question_sampling": self._sampling} if self._sampling else {}),
             **({"length_buckets": True} if self._length_buckets else {}),
+            **self._weighting(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -295,16 +304,23 @@ class PreferenceData(pl.LightningDataModule):
             if index.digest not in self._feature_shards:
                 self._feature_shards[index.digest] = self._features(
                     index,
-                    name=name if len(data.indices) == 1 else f"{name} ({index.folder.name})",
+                    name=name if len(data.indices) == 1 else f"{name} ({index.name})",
                     rank=self._rank,
                     ranks=self._ranks,
                     device=device,
                 )
         return [self._feature_shards[index.digest] for index in data.indices]
 
-    def _mixture(self, sources: Sequence[Source]) -> Mixture:
-        indices = [ShardIndex.open(source.folder()) for source in sources]
-        return Mixture(indices, dimensions=self.dimensions, dimension_map=self._dimension_map)
+    def _mixture(self, sources: Sequence[Source], *, weighted: bool = False) -> Mixture:
+        weights = weights_of(sources) if weighted else None
+        indices = [open_index(source.path, self._remote) for source in sources]
+        return Mixture(indices, dimensions=self.dimensions, dimension_map=self._dimension_map, weights=weights)
+
+    def _weighting(self) -> dict[str, Any]:
+        """What weights decide of the order, for the position."""
+        if self.train_data is None or self.train_data.weights is None or self.schedule is None:
+            return {}
+        return {"weights": list(self.train_data.weights), "epoch_groups": self.schedule.units}
 
     def _scales(self) -> dict[str, Scale]:
         """Scales over all data of the run, so that answers have the same levels everywhere."""
@@ -357,8 +373,7 @@ def _names(sources: Sequence[Source]) -> list[str]:
     """A name for each source that can stand in a file name, all different."""
     names: list[str] = []
     for source in sources:
-        folder = source.folder().resolve()
-        stem = re.sub(r"[^A-Za-z0-9._]+", "_", source.name or folder.name).strip("._") or "val"
+        stem = re.sub(r"[^A-Za-z0-9._]+", "_", source.label).strip("._") or "val"
         name, n = stem, 2
         while name in names or name == "train":
             name, n = f"{stem}_{n}", n + 1

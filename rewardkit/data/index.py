@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardkit.data.group import Group
+from rewardkit.data.remote import RemoteFolder, ShardPlace
 from rewardkit.data.shards import Sample, read_record, read_sample, shard_paths
 from rewardkit.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from rewardkit.data.remote_samples import RemoteSamples
 
 FORMAT_VERSION = 4
 WITHOUT_ANSWERS = 3
@@ -93,7 +97,7 @@ class ShardIndex:
     """An opened index. n groups, D dimensions, C candidates, M comparisons, A answers in all.
 
     Attributes:
-        folder: Where the shards lie.
+        folder: Where the index lies: beside the shards, or its copy where these are on a server (``place``).
         shards: Their file names, in order.
         shard_bytes: Size of each.
         shard_digests: Hex, of the samples in each.
@@ -129,6 +133,7 @@ class ShardIndex:
             ``Group.answers``.
         each_answer_dimension: int16 ``[A]``, its column.
         each_answer_value: float64 ``[A]``, NaN is N/A.
+        remote: Reads the samples of shards on a server; None where they lie in ``folder``.
     """
 
     folder: Path
@@ -167,10 +172,11 @@ class ShardIndex:
     each_answer_candidate: NDArray[np.int16]
     each_answer_dimension: NDArray[np.int16]
     each_answer_value: NDArray[np.float64]
+    remote: RemoteSamples | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> ShardIndex:
-        """Opens the index of a folder of shards.
+        """Opens the index of a folder of shards; ``open_index`` also opens that of a shard set on a server.
 
         Raises:
             UserError: There are no shards, there is no index, or the shards have changed since it was made.
@@ -178,6 +184,17 @@ class ShardIndex:
         """
         folder = Path(folder)
         paths = shard_paths(folder)
+        index = cls.read(folder)
+        then = dict(zip(index.shards, index.shard_bytes, strict=True))
+        changed = _changes(then, {path.name: path.stat().st_size for path in paths})
+        if changed:
+            remedy = f"run `rewardkit data index src={folder}`"
+            raise UserError(f"{folder}: the shards have changed since they were indexed ({changed}); {remedy}")
+        return index
+
+    @classmethod
+    def read(cls, folder: Path) -> ShardIndex:
+        """Opens the index in a folder, without a look at the shards; raises as ``open``."""
         remedy = f"run `rewardkit data index src={folder}`"
         file = folder / INDEX_FILE
         if not file.is_file():
@@ -200,32 +217,46 @@ class ShardIndex:
                 digest=record["digest"],
                 lists_answers=record["version"] == FORMAT_VERSION,
                 **_open_arrays(folder / record["arrays"], record["version"]),
+                remote=None,
             )
             index._check_lengths({"answers": 0, **record["counts"]})
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            return index
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
             raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); {remedy}") from error
-        changed = _changes(then, {path.name: path.stat().st_size for path in paths})
-        if changed:
-            raise UserError(f"{folder}: the shards have changed since they were indexed ({changed}); {remedy}")
-        return index
 
     def __len__(self) -> int:
         return len(self.shard)
 
+    @property
+    def place(self) -> Path | RemoteFolder:
+        """Where the shards lie, as messages say it."""
+        return self.folder if self.remote is None else self.remote.folder
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of the shards."""
+        return self.folder.resolve().name if self.remote is None else self.remote.folder.name
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Loader workers that are spawned open it again; maps are never copied.
-        return ShardIndex.open, (self.folder,)
+        return (ShardIndex.open, (self.folder,)) if self.remote is None else self.remote.reopen()
 
-    def path(self, position: int) -> Path:
+    def path(self, position: int) -> ShardPlace:
         """The shard of a group."""
+        if self.remote is not None:
+            return self.remote.path(position)
         return _shard_path(self.folder, self.shards[self.shard[position]])
 
     def sample(self, position: int) -> Sample:
         """Reads a group with its images; see ``read_sample``."""
+        if self.remote is not None:
+            return self.remote.sample(position)
         return read_sample(self.path(position), int(self.offset[position]), int(self.length[position]))
 
     def record(self, position: int) -> Group:
         """Reads a group without its images; see ``read_record``."""
+        if self.remote is not None:
+            return self.remote.record(position)
         return read_record(self.path(position), int(self.offset[position]), int(self.length[position]))
 
     def starts(self, counts: NDArray[Any]) -> NDArray[np.int64]:

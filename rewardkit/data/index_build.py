@@ -203,7 +203,7 @@ def _write(
 ) -> None:
     """Writes the arrays to a new folder, then index.json in one step, then removes what an older index left."""
     dimensions = tuple(sorted(totals.dimensions))
-    digest = _digest(totals.shards)
+    digest = digest_of_shards(totals.shards)
     target = folder / f"index-{digest[:16]}"
     temporary = Path(tempfile.mkdtemp(prefix=".index-", dir=folder))
     try:
@@ -285,7 +285,7 @@ def _refuse_doubles(arrays: Path, folder: Path, totals: _Totals) -> None:
         )
 
 
-def _digest(shards: Sequence[Mapping[str, Any]]) -> str:
+def digest_of_shards(shards: Sequence[Mapping[str, Any]]) -> str:
     """The digest of a set, from those of its shards."""
     lines = [f"shard {number} {shard['digest']}\n" for number, shard in enumerate(shards)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

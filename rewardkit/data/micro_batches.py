@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rewardkit.data.mixture import LabelCounts, Mixture
 from rewardkit.data.order import Schedule, asked_dimensions, bucketed, epoch_order, evaluation_slices, sides
 from rewardkit.data.question_counts import AnsweredQuestions
+from rewardkit.data.source_schedule import weighted_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class TrainBatches:
         self._units = mixture.units() if pairing == "pairs" else None
         shard = mixture.shard
         self._shard = shard if self._units is None else shard[self._units.position]
+        self._starts = mixture.starts
+        if self._units is not None:
+            self._starts = np.searchsorted(self._units.position, mixture.starts)
         self._lengths = bucket_lengths
         if bucket_lengths is not None and self._units is not None:
             self._lengths = bucket_lengths[self._units.position]
@@ -94,10 +98,10 @@ class TrainBatches:
         return self._from(*divmod(self._steps_done(), self._schedule.steps_per_epoch))
 
     def _from(self, epoch: int, first_step: int) -> Iterator[MicroBatch]:
-        order = epoch_order(self._shard, seed=self._seed, epoch=epoch)
+        order = self._order(epoch)
         if self._lengths is not None:
             order = bucketed(order, self._lengths, batch=self._schedule.batch_groups, seed=self._seed, epoch=epoch)
-        swapped = None if self._units is None else sides(len(order), seed=self._seed, epoch=epoch)
+        swapped = None if self._units is None else sides(len(self._shard), seed=self._seed, epoch=epoch)
         for step in range(first_step, self._schedule.steps_per_epoch):
             counts = self._count(order[self._schedule.step_slice(step)], epoch)
             for micro in range(self._schedule.accumulation):
@@ -107,6 +111,15 @@ class TrainBatches:
                 else:
                     units = self._units
                     yield MicroBatch(units.position[chosen], counts, units.number[chosen], swapped[chosen], epoch)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The sequence of an epoch's units."""
+        if self._mixture.weights is None:
+            return epoch_order(self._shard, seed=self._seed, epoch=epoch)
+        # Whole steps only, so that no turn of a source falls into the rest of an epoch that is not used.
+        used = self._schedule.steps_per_epoch * self._schedule.batch_groups
+        weights = self._mixture.weights
+        return weighted_order(self._shard, self._starts, weights, seed=self._seed, epoch=epoch, count=used)
 
     def _asked(self, positions: NDArray[np.int64], epoch: int) -> NDArray[np.bool_] | None:
         """The dimensions that each group is asked about in this epoch; None: all."""

@@ -7,13 +7,13 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardkit.data.group import Group
 from rewardkit.data.index import Scale, ShardIndex
+from rewardkit.data.remote import ShardPlace
 from rewardkit.data.shards import Sample
 from rewardkit.data.sources import expect_range
 from rewardkit.errors import UserError
@@ -69,6 +69,8 @@ class Mixture:
         dimensions: The model's dimensions.
         dimension_map: Dimension of the data to dimension of the model; None leaves its labels out. Dimensions that it
             does not name keep their name.
+        weights: Each index's share of the training, above 0; only their proportions matter. None takes every group
+            once in an epoch.
 
     Raises:
         UserError: The data speak to a dimension that the model lacks, or the map names one that nobody has.
@@ -80,8 +82,10 @@ class Mixture:
         *,
         dimensions: Sequence[str],
         dimension_map: Mapping[str, str | None] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
-        assert indices
+        assert indices and (weights is None or len(weights) == len(indices))
+        self.weights = None if weights is None else tuple(weights)
         self.indices = tuple(indices)
         self.dimensions = tuple(dimensions)
         self.dimension_map = dict(dimension_map or {})
@@ -91,6 +95,11 @@ class Mixture:
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each index's groups begin, and the end: int64 ``[indices + 1]``."""
+        return self._starts
 
     @property
     def candidates(self) -> int:
@@ -124,7 +133,7 @@ class Mixture:
         number = bisect_right(self._begins, position) - 1
         return self.indices[number], position - self._begins[number]
 
-    def path(self, position: int) -> Path:
+    def path(self, position: int) -> ShardPlace:
         """The shard of a group."""
         index, local = self.locate(position)
         return index.path(local)
@@ -140,7 +149,7 @@ class Mixture:
         return index.sample(local)
 
     def expect(self, positions: Iterable[int]) -> None:
-        """Says which groups will be read next, so that the disk fetches them all at once, not one after the other."""
+        """Says which groups will be read next, so that they are fetched all at once, not one after the other."""
         for position in positions:
             index, local = self.locate(position)
             expect_range(index.path(local), int(index.offset[local]), int(index.length[local]))
@@ -268,7 +277,7 @@ class Mixture:
         goal = near[0] if near else self.dimensions[0]
         mapped = f" (mapped to {target!r})" if target != name else ""
         return (
-            f"{index.folder}: there are labels on dimension {name!r}{mapped}, which the model lacks; it has "
+            f"{index.place}: there are labels on dimension {name!r}{mapped}, which the model lacks; it has "
             f"{', '.join(self.dimensions)}. Add it to model.dimensions, map it with "
             f"data.dimension_map={{{name}: {goal}}}, or leave its labels out with data.dimension_map={{{name}: null}}"
         )

@@ -15,6 +15,8 @@ KEYS = {
     "features": "the towers behind data.features",
     "question_sampling": "data.question_sampling",
     "length_buckets": "data.length_buckets",
+    "weights": "data.weights",
+    "epoch_groups": "data.epoch_groups",
 }
 """What decides the order of the data and the labels of a step, by its name in a position, and the option it is."""
 

@@ -7,7 +7,6 @@ to each other. Nothing is ever extracted to disk, and links or devices inside a 
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rewardkit.data.group import Group, RecordError, from_json
+from rewardkit.data.remote import ShardPlace
 from rewardkit.data.sources import read_range
 from rewardkit.data.tar_files import BLOCK, tar_files, tar_header
 from rewardkit.errors import BadSample, DataError, UserError
@@ -66,11 +66,21 @@ def shard_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def read_sample(path: str | os.PathLike[str], offset: int, length: int) -> Sample:
+def read_sample(path: ShardPlace | str, offset: int, length: int) -> Sample:
     """Reads one sample by its place in a shard.
 
     Raises:
         BadSample: The bytes there are cut off or damaged, or the record does not fit the images.
+        DataError: The shard cannot be read at all.
+    """
+    return open_sample(read_stored(path, offset, length))
+
+
+def read_stored(path: ShardPlace | str, offset: int, length: int) -> StoredSample:
+    """Reads the files of one sample by its place in a shard.
+
+    Raises:
+        BadSample: The bytes there are cut off or damaged.
         DataError: The shard cannot be read at all.
     """
     data = read_range(path, offset, length)
@@ -79,35 +89,40 @@ def read_sample(path: str | os.PathLike[str], offset: int, length: int) -> Sampl
     stored = list(_samples(io.BytesIO(data), len(data)))
     if len(stored) != 1:
         raise BadSample(f"{len(stored)} samples lie where the index says there is one; {_REINDEX}")
-    return open_sample(stored[0])
+    return stored[0]
 
 
 _REINDEX = "if the shard was changed, run `rewardkit data index src=…`"
 
 
-def read_record(path: str | os.PathLike[str], offset: int, length: int) -> Group:
+def read_record(path: ShardPlace | str, offset: int, length: int) -> Group:
     """Reads only the group record of a sample; cheap where it stands first, as in our own shards.
 
     Raises:
-        BadSample: As ``read_sample``.
+        BadSample: The bytes there are cut off or damaged, or the record contradicts itself.
         DataError: The shard cannot be read at all.
     """
+    return parse_record(read_record_file(path, offset, length))
+
+
+def read_record_file(path: ShardPlace | str, offset: int, length: int) -> bytes:
+    """Reads only the ``KEY.json`` of a sample; raises as ``read_stored``."""
     head = read_range(path, offset, min(length, _FIRST_READ))
     if len(head) >= BLOCK:
         try:
             name, size, kind = tar_header(head[:BLOCK])
         except tarfile.HeaderError:
-            pass  # read_sample tells what is wrong
+            pass  # read_stored tells what is wrong
         else:
             end = BLOCK + size
             if kind in (tarfile.REGTYPE, tarfile.AREGTYPE) and name.endswith(".json") and 0 <= end <= length:
                 data = head if end <= len(head) else read_range(path, offset, end)
                 if len(data) >= end:
-                    return _record(data[BLOCK:end])
-    return read_sample(path, offset, length).group
+                    return data[BLOCK:end]
+    return _record_file(read_stored(path, offset, length))
 
 
-def key_at(path: str | os.PathLike[str], offset: int) -> str:
+def key_at(path: ShardPlace | str, offset: int) -> str:
     """The key of the sample that begins at a byte of a shard, as far as its first header tells; else empty."""
     try:
         name, _, _ = tar_header(read_range(path, offset, BLOCK))
@@ -122,16 +137,25 @@ def open_sample(stored: StoredSample) -> Sample:
     Raises:
         BadSample: The record is missing, contradicts itself or does not fit the images.
     """
-    if "json" not in stored.files:
-        raise BadSample(f"there is no {stored.key}.json")
-    group = _record(stored.files["json"])
+    group = parse_record(_record_file(stored))
     found = sorted(name for name in stored.files if isinstance(name, int))
     if found != list(range(len(group.candidates))):
         raise BadSample(f"the record has {len(group.candidates)} candidates, but the images are {found}")
     return Sample(stored.key, group, [stored.files[n] for n in found])
 
 
-def _record(data: bytes) -> Group:
+def _record_file(stored: StoredSample) -> bytes:
+    if "json" not in stored.files:
+        raise BadSample(f"there is no {stored.key}.json")
+    return stored.files["json"]
+
+
+def parse_record(data: bytes) -> Group:
+    """The group that a ``KEY.json`` holds.
+
+    Raises:
+        BadSample: It contradicts itself, or is no record.
+    """
     if len(data) > MAX_RECORD_BYTES:
         raise BadSample(f"the record has {len(data)} bytes, more than {MAX_RECORD_BYTES}")
     try:

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardkit.errors import DataError, UserError
+from rewardkit.data.remote import RemoteFile, ShardPlace, is_url, remote_folder
+from rewardkit.data.remote_blocks import block_reader
+from rewardkit.errors import DataError
 
 READ_ATTEMPTS = 3
 """How often a read is tried before a failing disk or mount ends the run."""
@@ -20,8 +22,8 @@ class Source:
     """One data set that a run reads.
 
     Attributes:
-        path: The folder of its shards.
-        weight: Its share in a mixture; None takes every group once per epoch, the only way there is so far.
+        path: The folder of its shards, or the URL of one (``open_index``).
+        weight: Its share of the training, in proportion to those of the others; None takes every group once per epoch.
         name: What tables and reports call it; by default its folder's name.
     """
 
@@ -29,17 +31,12 @@ class Source:
     weight: float | None = None
     name: str | None = None
 
-    def folder(self) -> Path:
-        """The local folder.
-
-        Raises:
-            UserError: The path is a URL, or the source has a weight.
-        """
-        if "://" in self.path:
-            raise UserError(f"{self.path}: only local folders can be read; copy the shards to a disk first")
-        if self.weight is not None:
-            raise UserError(f"{self.path}: weight {self.weight} is given, but sources are not weighted; leave it out")
-        return Path(self.path)
+    @property
+    def label(self) -> str:
+        """Its name, or that of its folder."""
+        if self.name is not None:
+            return self.name
+        return remote_folder(self.path).name if is_url(self.path) else Path(self.path).resolve().name
 
 
 def as_sources(paths: Sequence[Source | str | os.PathLike[str]] | Source | str | os.PathLike[str]) -> list[Source]:
@@ -49,13 +46,15 @@ def as_sources(paths: Sequence[Source | str | os.PathLike[str]] | Source | str |
     return [path if isinstance(path, Source) else Source(os.fspath(path)) for path in paths]
 
 
-def read_range(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
-    """Reads bytes ``[offset, offset + length)`` of a file; fewer where the file ends.
+def read_range(path: ShardPlace | str, offset: int, length: int) -> bytes:
+    """Reads bytes ``[offset, offset + length)`` of a file; fewer where a file on a disk ends.
 
     Raises:
         DataError: The file cannot be opened or read, after ``READ_ATTEMPTS`` attempts. This is a failure of transport,
             not a bad sample: the sample may be well.
     """
+    if isinstance(path, RemoteFile):
+        return block_reader(path.parent.access).read(path, offset, length)
     failure: OSError | None = None
     for attempt in range(READ_ATTEMPTS):
         if attempt:
@@ -68,11 +67,14 @@ def read_range(path: str | os.PathLike[str], offset: int, length: int) -> bytes:
     raise DataError(f"{path} cannot be read ({READ_ATTEMPTS} attempts): {failure.strerror or failure}")
 
 
-def expect_range(path: str | os.PathLike[str], offset: int, length: int) -> None:
-    """Says that bytes of a file will be read soon, so that a disk fetches them meanwhile; changes nothing else.
+def expect_range(path: ShardPlace | str, offset: int, length: int) -> None:
+    """Says that bytes of a file will be read soon, so that a disk or a network fetches them meanwhile.
 
-    What is wrong with the file shows when it is read.
+    It changes nothing else; what is wrong with the file shows when it is read.
     """
+    if isinstance(path, RemoteFile):
+        block_reader(path.parent.access).expect(path, offset, length)
+        return
     if not hasattr(os, "posix_fadvise"):  # macOS and Windows have none
         return
     with suppress(OSError):

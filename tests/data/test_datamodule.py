@@ -262,8 +262,8 @@ def test_mistakes_in_sources(make_data, tmp_path):
     for train, word in (
         (["/nowhere/at/all"], "no such folder"),
         ([tmp_path], "no shards"),
-        (["s3://bucket/x"], "local folders"),
-        ([Source("x", weight=2.0)], "weight"),
+        (["pipe://bucket/x"], "no protocol"),
+        ([Source("x", weight=2.0), Source("y")], "give every source one"),
     ):
         with pytest.raises(UserError, match=word):
             make_data(train=train)

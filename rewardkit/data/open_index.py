@@ -1,0 +1,107 @@
+"""Opens the index of a shard set wherever it lies; one on a server is copied to the cache first, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rewardkit.data.cache import cache_folder
+from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, ShardIndex
+from rewardkit.data.index_build import digest_of_shards
+from rewardkit.data.remote import RemoteFolder, is_url, remote_folder
+from rewardkit.data.remote_access import NotThere, RemoteAccess
+from rewardkit.data.remote_samples import open_copy
+from rewardkit.data.remote_transport import read_small, save, wait
+from rewardkit.errors import DataError, UserError
+
+KIND = "indices"
+"""Their folder in the cache."""
+
+
+def open_index(path: str | Path, access: RemoteAccess | None = None) -> ShardIndex:
+    """The index of a shard set.
+
+    Args:
+        path: A folder, or a URL that fsspec reads (https://, s3://, gs://, …).
+        access: How a server is read.
+
+    Raises:
+        UserError: There are no shards or no index, its format is another, or the shards have changed.
+        DataError: The index is damaged, or a server cannot be read.
+    """
+    if not is_url(path):
+        return ShardIndex.open(path)
+    folder = remote_folder(str(path), access)
+    record = _read_record(folder)
+    copied = partial(
+        cache_folder,
+        folder.access.cache,
+        KIND,
+        hashlib.sha256(f"{folder}\0".encode() + record).hexdigest()[:32],
+        partial(_copy, folder, record),
+        max_bytes=folder.access.max_bytes,
+    )
+    entry = copied()
+    try:
+        return open_copy(entry, folder)
+    except (DataError, UserError):  # someone has deleted or changed files inside the cache: copy again
+        shutil.rmtree(entry, ignore_errors=True)
+        return open_copy(copied(), folder)
+
+
+def _read_record(folder: RemoteFolder) -> bytes:
+    """The bytes of ``index.json``.
+
+    Raises:
+        UserError: There is none, or its format does not let a reader check what it gets.
+        DataError: It cannot be read.
+    """
+    remedy = "run `rewardkit data index src=FOLDER` where the shards lie, and upload the index beside them"
+    try:
+        data = wait(read_small(folder.file_url(INDEX_FILE), access=folder.access, check=_check_record))
+    except NotThere as error:
+        raise UserError(f"{error}: a shard set on a server is read by its index; {remedy}") from error
+    version = json.loads(data)["version"]
+    if version != FORMAT_VERSION:
+        raise UserError(f"{folder.file_url(INDEX_FILE)}: its format is {version}, not {FORMAT_VERSION}; {remedy}")
+    return data
+
+
+def _check_record(data: bytes) -> None:
+    """Raises ValueError where ``index.json`` is damaged, or names files outside its folder."""
+    try:
+        record: dict[str, Any] = json.loads(data)
+        if record["version"] != FORMAT_VERSION:
+            return
+        names = [record["arrays"], *record["files"], *(shard["name"] for shard in record["shards"])]
+        if not all(re.fullmatch(r"[^/\\]*[^/\\.][^/\\]*", name) for name in names):
+            raise ValueError("it names files outside its folder")
+        if not {f"{name}.npy" for name in ARRAYS} <= set(record["files"]):
+            raise ValueError("it does not name the digests of all its files")
+        if record["digest"] != digest_of_shards(record["shards"]):
+            raise ValueError("the digest of its shards is not theirs")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is no index ({type(error).__name__}: {error})") from error
+
+
+def _copy(folder: RemoteFolder, data: bytes, entry: Path) -> None:
+    """Copies an index into an empty folder."""
+    record = json.loads(data)
+    arrays = entry / record["arrays"]
+    arrays.mkdir()
+    for name, about in record["files"].items():
+        wait(
+            save(
+                folder.file_url(f"{record['arrays']}/{name}"),
+                arrays / name,
+                size=int(about["bytes"]),
+                sha256=about["sha256"],
+                access=folder.access,
+            )
+        )
+    (entry / INDEX_FILE).write_bytes(data)
