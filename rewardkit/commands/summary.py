@@ -13,12 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from rewardkit.callbacks.best_bundle import BestBundle
+from rewardkit.commands.answer_display import answers_display, what_answers_mean
 from rewardkit.commands.fit_callbacks import RunCallbacks
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.schema import FitOptions
+from rewardkit.data.answer_table import read_answers
 from rewardkit.data.demo.dataset import demo_ceilings
 from rewardkit.data.predictions import read_predictions
 from rewardkit.engine.run_directory import write_text
+from rewardkit.metrics.answer_rows import answer_rows
+from rewardkit.metrics.answer_sets import answers_of_table
 from rewardkit.metrics.breakdown import evaluation_rows
 from rewardkit.metrics.protocols import find_protocol
 from rewardkit.report.page import write_report
@@ -58,6 +62,8 @@ def finish(
         summary["stopped_early"] = stopped
         summary |= {"step": step, "validations": _validations(callbacks.best)}
         summary["sets"] = {name: _evaluate(options, layout, step, name) for name in callbacks.accuracy.sets}
+        for name in callbacks.answers.sets if callbacks.answers else ():
+            summary["sets"][name]["answers"] = _answers(options, layout, step, name)
         summary |= summary["sets"][callbacks.accuracy.sets[0]]
     write_text(layout.summary, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     write_report(layout, folders=val_folders)
@@ -99,16 +105,27 @@ def _evaluate(options: FitOptions, layout: RunLayout, step: int, name: str) -> d
     }
 
 
+def _answers(options: FitOptions, layout: RunLayout, step: int, name: str) -> list[dict[str, Any]]:
+    """An evaluator's measures on one validation set at the step of the bundle."""
+    table = read_answers(layout.predictions / f"{step:08d}-{name}.parquet")
+    return answer_rows(answers_of_table(table), draws=options.evaluation.bootstrap, seed=options.seed)
+
+
 def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Console) -> None:
     """Prints what a person wants to know first: how good, beside what, and where everything lies."""
     for name, evaluated in summary.get("sets", {}).items():
+        if "answers" in evaluated:
+            console.print(answers_display(evaluated["answers"], title=f"Held-out answers on {name}"))
+            console.print(what_answers_mean(evaluated["answers"]), highlight=False)
         groups = max((row["n_groups"] for row in evaluated["accuracies"].values()), default=0)
+        if not groups:
+            continue
         console.print(accuracy_table(evaluated, title=f"Held-out preference accuracy on {name}", summary=summary))
         console.print(
             f"{summary['protocol']}; intervals over {groups} groups; {_what_counts(summary['protocol'])}",
             highlight=False,
         )
-    if summary.get("ceilings"):
+    if summary.get("ceilings") and "overall" in summary.get("accuracies", {}):
         limits = summary["ceilings"]
         console.print(
             f"By the votes' law the best possible overall is {share(limits['best']['overall'])}, and "
