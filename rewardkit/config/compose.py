@@ -128,7 +128,7 @@ def _set(config: Any, known: Mapping[str, Leaf], optional: Mapping[str, type], k
         value = [] if value == [""] else value
     if leaf is not None and leaf.free and value is not None and not isinstance(value, Mapping):
         return f"expects a {leaf.kind}, for example {{a: b}}, got {value!r}"
-    kind = (leaf or owner).kind  # type: ignore[union-attr]
+    kind = leaf.kind if leaf is not None else _of_entry(owner.kind)  # type: ignore[union-attr]
     try:
         _assign(config, key, _coerce(value, kind), optional)
     except (OmegaConfBaseException, ValueError):
@@ -140,6 +140,8 @@ def _coerce(value: Any, kind: str) -> Any:
     """The few conversions that YAML makes necessary: 1e-4 reads as text there, and a name of digits as a number."""
     if kind.startswith("list of "):
         return [_coerce(entry, kind.removeprefix("list of ")) for entry in value] if isinstance(value, list) else value
+    if kind.startswith("map of ") and isinstance(value, Mapping):
+        return {key: _coerce(entry, _of_entry(kind)) for key, entry in value.items()}
     if isinstance(value, bool):
         if kind.startswith(("text", "number", "whole")):
             raise ValueError(value)
@@ -153,6 +155,11 @@ def _coerce(value: Any, kind: str) -> Any:
     if kind.startswith("true") and not isinstance(value, bool):
         raise ValueError(value)
     return value
+
+
+def _of_entry(kind: str) -> str:
+    """The kind of one entry of a map."""
+    return kind.partition(" to ")[2]
 
 
 def _assign(config: Any, key: str, value: Any, optional: Mapping[str, type]) -> None:

@@ -125,3 +125,14 @@ def test_defaults_are_not_shared() -> None:
     first.data.embedded.seed = 9
     second = compose(FitOptions, []).options
     assert second.data.train == [] and second.data.embedded.seed == 0
+
+
+def test_entries_of_a_map_are_of_its_kind() -> None:
+    given = [
+        Layer("recipe x", {"data": {"weights": {"hpd": 3, "a/b": "1e-1"}}}),
+        Layer(COMMAND_LINE, {"data.weights.c": 2}),
+    ]
+    weights = compose(FitOptions, given).options.data.weights
+    assert weights == {"hpd": 3.0, "a/b": 0.1, "c": 2.0} and all(isinstance(w, float) for w in weights.values())
+    (problem,) = problems(Layer(COMMAND_LINE, {"data.weights.hpd": True}))
+    assert "data.weights.hpd: expects a number, got True" in problem
