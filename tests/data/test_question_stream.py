@@ -101,7 +101,9 @@ def test_every_learned_score_is_asked_for(make_data):
     for batch in itertools.chain(*steps_of(make_data(question_sampling={"hands": 0.5}))):
         on = [{SET[key].dimension for key in asked} for asked in batch.questions.asked]
         rated = (~batch.ratings.isnan()).nonzero().tolist()
-        compared = [[int(c), int(d)] for side in (batch.first, batch.second) for c, d in zip(side, batch.dimension)]
+        compared = [
+            [int(c), int(d)] for side in (batch.first, batch.second) for c, d in zip(side, batch.dimension, strict=True)
+        ]
         for candidate, dimension in rated + compared:
             assert DIMENSIONS[dimension] in on[candidate]
 
@@ -165,7 +167,7 @@ def test_resume_is_refused_where_other_questions_would_be_asked(make_data):
     state = data.state_dict()
     with pytest.raises(CheckpointError, match=r"data.question_sampling \({'fidelity': 0.5} in the checkpoint, None"):
         make_data().load_state_dict(state)
-    with pytest.raises(CheckpointError, match="data.length_buckets"):
+    with pytest.raises(CheckpointError, match=r"data\.length_buckets"):
         make_data(question_sampling={"fidelity": 0.5}, length_buckets=True).load_state_dict(state)
 
 

@@ -131,7 +131,12 @@ class QuestionRows:
     def _head(self, image: Image.Image | Tensor) -> tuple[list[int], dict[str, Tensor]]:
         """Tokens of the template up to the user's text, the image's places among them, and the image's tensors."""
         picture = image.convert("RGB") if isinstance(image, Image.Image) else image
-        made = self.processor(text=[self.parts.head], images=[picture], return_tensors="pt", add_special_tokens=False)
+        try:
+            made = self.processor(
+                text=[self.parts.head], images=[picture], return_tensors="pt", add_special_tokens=False
+            )
+        except ValueError as error:  # such as a picture that is 300 times as long as wide
+            raise BadSample(f"the model's processor does not take the image: {error}") from None
         ids = made["input_ids"][0].tolist()
         tensors = {name: value for name, value in made.items() if name not in _NOT_OF_THE_IMAGE}
         return [*bos_before(self.tokenizer, ids), *ids], tensors
