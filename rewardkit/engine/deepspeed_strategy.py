@@ -11,6 +11,7 @@ from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 
+from rewardkit.engine.layers import between_layers
 from rewardkit.errors import UserError
 
 
@@ -81,6 +82,17 @@ class ZeRO(DeepSpeedStrategy):
         reset_seed()
         self.set_world_ranks()
         self._init_deepspeed_distributed()
+
+    def _setup_model_and_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        found = super()._setup_model_and_optimizer(model, *args, **kwargs)
+        if self.zero_stage_3:
+            import deepspeed
+
+            # DeepSpeed gathers a module's parameters when its ``forward`` is called, and again before the backward pass
+            # of what that returns. These it would miss; so they stay gathered for the whole step.
+            for parameter in between_layers(model):
+                deepspeed.zero.register_external_parameter(model, parameter)
+        return found
 
 
 def prepare_cpu() -> None:

@@ -7,8 +7,9 @@ from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+from rewardkit.engine.layers import layers_of
 
 
 class FSDP(ModelParallelStrategy):
@@ -59,21 +60,3 @@ class FSDP(ModelParallelStrategy):
         self.setup_precision_plugin()
         if fitting:
             _optimizers_to_device(self.optimizers, self.root_device)
-
-
-def layers_of(module: nn.Module) -> list[nn.Module]:
-    """The repeated layers of all towers, which are gathered one after the other: what ``ModuleList`` hold, outermost.
-
-    A layer that holds such a list itself is one layer.
-    """
-    found: list[nn.Module] = []
-
-    def visit(part: nn.Module) -> None:
-        for child in part.children():
-            if isinstance(part, nn.ModuleList) and any(True for _ in child.parameters()):
-                found.append(child)
-            else:
-                visit(child)
-
-    visit(module)
-    return found

@@ -10,7 +10,7 @@ from torch import Tensor
 from rewardkit.data.batch import Batch
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: DeepSpeed looks for tensors in an output's __dict__
 class RewardOutput:
     """What a reward model says of a batch. N candidates, G prompts, C captions, D dimensions, E embedding width.
 

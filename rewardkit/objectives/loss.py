@@ -11,7 +11,7 @@ from torch import Tensor
 from rewardkit.errors import UserError
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: DeepSpeed looks for tensors in an output's __dict__
 class Loss:
     """One number to minimise, and the parts it is made of.
 

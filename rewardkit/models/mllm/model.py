@@ -35,7 +35,7 @@ from rewardkit.models.reward import RewardOutput
 ScoresFrom = Literal["ordinal", "regression", "expected"]
 
 
-@dataclass(slots=True)
+@dataclass
 class MLLMOutput(RewardOutput):
     """What an evaluator says. N images, A questions asked, D dimensions, T answer tokens, V tokens of the vocabulary.
 
