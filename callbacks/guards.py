@@ -87,7 +87,8 @@ class Guards(Callback):
             self.windows[name] = [*self.windows.get(name, []), value][-self.patience :]
         for term in equal:
             self._look_for_plateau(trainer, module, term)
-        self._look_at_scores()
+        if any(len(batch.valid) > len(batch.keys) for batch in module.step.batches):  # else nothing is told apart
+            self._look_at_scores()
 
     def state_dict(self) -> dict[str, Any]:
         """The figures of the last steps, so that a resumed run warns where an uninterrupted one would."""
@@ -118,7 +119,7 @@ class Guards(Callback):
             )
 
     def _look_at_scores(self) -> None:
-        spreads = self.windows["score_spread"]
+        spreads = self.windows.get("score_spread", [])
         if self.began_at is None and len(spreads) >= max(1, self.patience // 4):
             self.began_at = _mean(self.windows["score_mean"])
         if len(spreads) < self.patience or self.began_at is None:

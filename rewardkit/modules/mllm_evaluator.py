@@ -23,6 +23,7 @@ from rewardkit.modules.optimisation import (
     make_optimizer,
 )
 from rewardkit.modules.step_figures import StepFigures
+from rewardkit.objectives.loss import Loss
 
 
 class MLLMEvaluator(pl.LightningModule):
@@ -83,11 +84,18 @@ class MLLMEvaluator(pl.LightningModule):
         torch.manual_seed(draw_seed(self.seed, self.global_step, batch_index, self.global_rank))
         output = self(batch)
         loss = self.objective(output, batch, batch.denominators, coefficients=self.step_coefficients())
-        self.step.add(batch, output.scores, loss)
-        self.train_accuracy.update(output.scores.detach(), batch)
-        self.train_answers.update(output.option_logits.detach(), batch.questions)
+        self._note(batch, output, loss)
         total = loss.total * accumulation * self.trainer.world_size
         return reach_all(total, output, self.objective)
+
+    def _note(self, batch: Batch, output: MLLMOutput, loss: Loss) -> None:
+        """Adds a micro-batch to the figures of its step; the published form scores no option while it learns one."""
+        assert self.model.rows is not None and output.option_logits is not None
+        scored = self.model.rows.style != "published"
+        self.step.add(batch, output.scores if scored else None, loss)
+        if scored:
+            self.train_accuracy.update(output.scores.detach(), batch)
+            self.train_answers.update(output.option_logits.detach(), batch.questions)
 
     def validation_step(self, batch: Batch, batch_index: int) -> MLLMOutput:  # type: ignore[override]
         """What the evaluator says of a validation batch, for the callbacks.

@@ -31,20 +31,22 @@ class StepFigures:
         self.batches: list[Batch] = []
         self.sums = torch.zeros(5)
 
-    def add(self, batch: Batch, scores: Tensor, loss: Loss) -> None:
+    def add(self, batch: Batch, scores: Tensor | None, loss: Loss) -> None:
         """Adds one micro-batch.
 
         Args:
             batch: Its groups and comparisons.
-            scores: ``[N, D]``.
+            scores: ``[N, D]``; None where the model gives none while it trains, which then have no figures.
             loss: Its share of the step's loss.
         """
         for name, value in {"loss": loss.total, **{f"loss/{k}": v for k, v in loss.parts.items()}}.items():
             self.metrics[name] = self.metrics.get(name, torch.zeros(())) + value.detach().float().cpu()
+        self.batches.append(batch)
+        if scores is None:
+            return
         scores = scores.detach()
         self.sums = self.sums.to(scores.device) + score_sums(scores, batch)
         self.metrics |= figures_of(self.sums)
-        self.batches.append(batch)
 
     def note_norm(self, norm: Tensor | None) -> None:
         """Keeps the norm of the step's gradient, ``[]``; None says nothing."""
@@ -92,8 +94,11 @@ def figures_of(sums: Tensor) -> dict[str, Tensor]:
     Returns:
         ``score_spread``, the root mean square distance of scores from the mean of their group; ``score_mean``; and
         ``margin``, by how much the preferred candidate of a comparison is ahead, on average over comparisons that
-        prefer one (negative where most are ordered wrongly), left out where none does. Each ``[]``, in scores' units.
+        prefer one (negative where most are ordered wrongly), left out where none does. Each ``[]``, in scores' units;
+        nothing where nothing was scored.
     """
     squares, total, number, leads, decided = sums.unbind()
+    if number == 0:
+        return {}
     found = {"score_spread": (squares / number.clamp(min=1)).sqrt(), "score_mean": total / number.clamp(min=1)}
     return {**found, "margin": leads / decided} if decided > 0 else found
