@@ -23,12 +23,12 @@ from rewardkit.errors import BadSample, UserError
 from rewardkit.models.mllm.batch import AskedQuestion, ImageRows, QuestionBatch, Row, Side, collate_rows
 from rewardkit.models.mllm.options import OptionColumn, option_columns, question_text
 from rewardkit.models.mllm.text import (
+    PlainText,
     add_score_token,
     bare_token,
     bos_before,
     chat_parts,
     encode_template,
-    encode_text,
     tokens_behind,
 )
 
@@ -85,6 +85,10 @@ class QuestionRows:
         self._sees_prompt = set(keys) if prompt_for == "all" else set() if prompt_for == "none" else set(prompt_for)
         for key in self._sees_prompt - set(keys):
             raise UserError(f"prompt_for names {key!r}, no question of {questions.name}.{did_you_mean(key, keys)}")
+        self._text = PlainText(self.tokenizer)
+        # The published form's labels bring the spaces before them.
+        tail = self.parts.tail.rstrip(" ") if style == "published" else self.parts.tail
+        self._tail, self._end = (encode_template(self.tokenizer, text) for text in (tail, self.parts.end))
         self._place = {key: n for n, key in enumerate(keys)}
         self.columns = {question.key: option_columns(question) for question in questions.questions}
         self._check_dimensions()
@@ -146,13 +150,9 @@ class QuestionRows:
     ) -> list[Row]:
         """The row of a question; in the published form one for each option, if none was said."""
         shown, text = self._texts(question, prompt, slots)
-        body = encode_text(self.tokenizer, shown + text)
-        # The published form's labels bring the spaces before them.
-        tail = encode_template(
-            self.tokenizer, self.parts.tail.rstrip(" ") if self.style == "published" else self.parts.tail
-        )
+        body = self._text(shown + text)
         mark = [] if self.style == "published" else [self.score_id]
-        ids = [*head, *body, *mark, *tail]
+        ids = [*head, *body, *mark, *self._tail]
         score = len(head) + len(body) if mark else -1
         answers = self._answers[question.key]
         rows = []
@@ -165,7 +165,7 @@ class QuestionRows:
         else:
             rows.append(Row(ids, len(ids), score, 0, False, -1, asked))
         for row in rows:
-            self._check(row, question, len(encode_text(self.tokenizer, shown)), len(body))
+            self._check(row, question, shown, len(body))
         return rows
 
     def _texts(self, question: Question, prompt: str, slots: Mapping[str, Any]) -> tuple[str, str]:
@@ -181,8 +181,7 @@ class QuestionRows:
 
     def _rest(self, rationale: str | None) -> list[int]:
         """What is learned behind the option: the rationale, and the end of the turn."""
-        text = encode_text(self.tokenizer, f"\n{rationale}") if rationale else []
-        return [*text, *encode_template(self.tokenizer, self.parts.end)]
+        return [*(self._text(f"\n{rationale}") if rationale else []), *self._end]
 
     def _check_answered(self, answered: Mapping[str, Answered]) -> None:
         """Answers come from data: each has to be one of its question's."""
@@ -195,11 +194,11 @@ class QuestionRows:
             if said.shares is not None and (len(said.shares) != options or min(said.shares) < 0):
                 raise BadSample(f"its answers to {key!r} are {list(said.shares)}; {options} shares from 0 are needed")
 
-    def _check(self, row: Row, question: Question, prompt: int, body: int) -> None:
-        """What must hold of every row."""
+    def _check(self, row: Row, question: Question, shown: str, body: int) -> None:
+        """What must hold of every row; ``shown`` is its prompt, ``body`` the tokens of prompt and question."""
         image, answer = row.ids.count(self.image_token_id), len(row.ids) - row.prompt
         if len(row.ids) > self.max_tokens:
-            rest = row.prompt - image - body
+            prompt, rest = len(self._text(shown)), row.prompt - image - body
             raise BadSample(
                 f"its row of question {question.key!r} has {len(row.ids)} tokens, and the longest row is "
                 f"{self.max_tokens}: {image} of the image, {prompt} of the prompt, {body - prompt} of question and "
