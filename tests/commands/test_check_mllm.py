@@ -110,6 +110,6 @@ def test_weights_in_half_precision_are_not_added_to(tmp_path: Path) -> None:
 )
 def test_other_kinds_refuse_what_only_an_evaluator_has(changed: dict[str, Any], said: str) -> None:
     made = compose_fit({"recipe": "hpsv2", **changed})
-    with pytest.raises(ConfigError, match="mllm|clip") as caught:
+    with pytest.raises(ConfigError, match=r"mllm|clip") as caught:
         check(made.options, made.origins)
     assert any(said in problem for problem in caught.value.problems), caught.value.problems
