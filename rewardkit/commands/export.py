@@ -29,10 +29,19 @@ def run(arguments: list[str]) -> int:
     from rewardkit.engine.train import quieten
     from rewardkit.models.bundle import save_bundle
     from rewardkit.models.bundle_record import RECORD
+    from rewardkit.models.load import LoadedReward
 
     quieten(None)
-    loaded = open_model(options.model, device="cpu")
+    loaded = open_model(options.model, device="cpu", base=options.base)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(loaded, LoadedReward):
+        from rewardkit.commands.export_evaluator import export as export_evaluator
+
+        export_evaluator(loaded, options, out)
+        return EXIT_DONE
+    if options.form is not None or options.questions:
+        name = "form" if options.form is not None else "questions"
+        raise UserError(f"{name}= is for evaluators, which answer questions; {options.model} gives scores alone")
     if options.to == "bundle" and options.dimensions:
         raise UserError(
             "dimensions= chooses what is written to=open_clip or to=transformers; a bundle holds all of them"

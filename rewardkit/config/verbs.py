@@ -96,9 +96,19 @@ class ExportOptions:
     out: str | None = option(None)
     """Folder to write; must not exist."""
     to: str = option("bundle", choices=("bundle", "open_clip", "transformers"))
-    """bundle: for rewardkit.load. open_clip: for open_clip.create_model. transformers: for CLIPModel."""
+    """bundle: for rewardkit.load. open_clip: for open_clip.create_model. transformers: for CLIPModel, and of an
+    evaluator for AutoModelForImageTextToText."""
     dimensions: list[str] = option([])
     """With to=open_clip or transformers: only these, a folder for each. Default: all of the model's."""
+    form: str | None = option(None, choices=("adapter", "whole", "merged"))
+    """Of an evaluator, with to=bundle. adapter: what training changed; it needs its base beside it. whole: all of the
+    base, adapters beside it. merged: all of the base, adapters added into its weights. Heads go with each. Default: the
+    form that the model has."""
+    questions: list[str] = option([])
+    """Of an evaluator: the question sets that go with it, names or YAML files; the first is what it is asked where
+    nothing else is said. Default: those it has."""
+    base: str | None = option(None)
+    """Folder of an evaluator's base, where the model is an adapter alone and its base has moved."""
 
 
 @dataclass

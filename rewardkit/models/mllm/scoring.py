@@ -38,7 +38,8 @@ class LoadedEvaluator:
 
     Args:
         model: Put into eval mode.
-        questions: One set.
+        questions: One set: what is asked.
+        sets: All that it comes with; none: that one.
         record: See above.
         rows: ``style``, ``prompt_for`` and ``max_tokens`` of ``QuestionRows``.
 
@@ -51,11 +52,13 @@ class LoadedEvaluator:
         model: MLLMReward,
         questions: QuestionSet,
         *,
+        sets: Sequence[QuestionSet] = (),
         record: Mapping[str, Any] | None = None,
         rows: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model.eval()
         self.questions = questions
+        self.sets = list(sets) or [questions]
         self.record = dict(record or {})
         self.dimensions = model.dimensions
         self.output = "logit"
@@ -87,8 +90,19 @@ class LoadedEvaluator:
         """
         model, sets, record = load_evaluator(folder, base_path=base_path)
         if not isinstance(questions, QuestionSet):
-            questions = _find_questions(questions, sets, folder)
-        return cls(model.to(device), questions, record=record, rows=_fitting(record["rows"], questions))
+            questions = find_questions(questions, sets, folder)
+        rows = _fitting(record["rows"], questions)
+        return cls(model.to(device), questions, sets=sets, record=record, rows=rows)
+
+    def with_questions(self, questions: QuestionSet) -> LoadedEvaluator:
+        """The same model with other questions; raises UserError where they do not fit it."""
+        return LoadedEvaluator(
+            self.model,
+            questions,
+            sets=self.sets,
+            record=self.record,
+            rows=_fitting(self.rows.settings, questions),
+        )
 
     def score(
         self,
@@ -206,10 +220,19 @@ class LoadedEvaluator:
             raise DataError(f"{name}: {error.reason}") from None
 
 
-def _find_questions(
+def find_questions(
     asked: str | os.PathLike[str] | None, sets: Sequence[QuestionSet], folder: str | Path
 ) -> QuestionSet:
-    """One of a bundle's sets, one that ships, or a file's."""
+    """One of a bundle's sets, one that ships, or a file's.
+
+    Args:
+        asked: Its name or file; None: the bundle's first.
+        sets: The bundle's.
+        folder: The bundle, for messages.
+
+    Raises:
+        UserError: There is none.
+    """
     own = {one.name: one for one in sets}
     if asked is None:
         return sets[0]
