@@ -107,12 +107,12 @@ class CachedFeatures:
         if size > bound:
             half = " or data.feature_dtype=float16" if self._dtype == "float32" else ""
             raise UserError(
-                f"the features of {index.folder} take {size / 1e9:.3g} GB, more than cache.max_gb="
+                f"the features of {index.place} take {size / 1e9:.3g} GB, more than cache.max_gb="
                 f"{self._cache.max_gb:g}; give cache.max_gb={size / 1e9 * 1.2:.3g} or more{half}"
             )
         about = {
             "version": FORMAT_VERSION,
-            "source": str(index.folder.resolve()),
+            "source": str(index.place if index.remote else index.folder.resolve()),
             "source_digest": index.digest,
             "towers": self._model.architecture.name,
             "towers_digest": self.digest,

@@ -104,8 +104,14 @@ def _convert(given: dict[str, Any]) -> int:
 
 def _index(given: dict[str, Any]) -> int:
     from rewardkit.data.index_build import build_index
+    from rewardkit.data.remote import is_url
 
     options = _options(IndexOptions, given, "src")
+    if is_url(options.src):
+        raise UserError(
+            f"src={options.src}: an index is made from whole shards and lies beside them, so make it where they lie, "
+            "and upload index.json and the folder index-… with the shards"
+        )
     with progress_display("indexing") as progress:
         index = build_index(
             str(options.src),
@@ -132,7 +138,7 @@ def _verify(given: dict[str, Any]) -> int:
 
     options = _options(VerifyOptions, given, "src")
     with progress_display("verifying") as progress:
-        found = verify_shards(Path(str(options.src)), workers=options.workers, progress=progress)
+        found = verify_shards(str(options.src), workers=options.workers, progress=progress)
     for problem in found.problems[:SHOWN_PROBLEMS]:
         print(problem)
     if len(found.problems) > SHOWN_PROBLEMS:
@@ -143,7 +149,7 @@ def _verify(given: dict[str, Any]) -> int:
 
 
 def _split(given: dict[str, Any]) -> int:
-    from rewardkit.data.index import ShardIndex
+    from rewardkit.data.open_index import open_index
     from rewardkit.data.split import split_shards
 
     options = _options(SplitOptions, given, "src", "out")
@@ -152,7 +158,7 @@ def _split(given: dict[str, Any]) -> int:
     out = Path(str(options.out))
     with progress_display("splitting") as progress:
         parts = split_shards(
-            ShardIndex.open(str(options.src)),
+            open_index(str(options.src)),
             out,
             by=options.by,  # type: ignore[arg-type]  # the schema allows these two
             fraction=0.1 if options.fraction is None else options.fraction,
@@ -168,8 +174,11 @@ def _split(given: dict[str, Any]) -> int:
 def _merge(given: dict[str, Any]) -> int:
     from rewardkit.data.index import ShardIndex
     from rewardkit.data.merge import merge_shards
+    from rewardkit.data.remote import is_url
 
     options = _options(MergeOptions, given, "src", "out")
+    if any(map(is_url, options.src)):
+        raise UserError("data merge links or copies whole shards; copy those of a server to a disk first")
     with progress_display("merging") as progress:
         merged = merge_shards(
             [ShardIndex.open(src) for src in options.src],

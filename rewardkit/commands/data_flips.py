@@ -28,12 +28,12 @@ def flips(options: FlipsOptions) -> int:
     Raises:
         UserError: The two sets have no dimension, no group or no comparison in common, or an option is wrong.
     """
-    from rewardkit.data.index import ShardIndex
     from rewardkit.data.matched_labels import match_labels
+    from rewardkit.data.open_index import open_index
     from rewardkit.metrics.flip_rate import flip_rate
 
     out = _out_path(options.out) if options.out else None
-    ai, human = ShardIndex.open(str(options.ai)), ShardIndex.open(str(options.human))
+    ai, human = open_index(str(options.ai)), open_index(str(options.human))
     dimensions = _dimensions(ai, human, options.dimension_map)
     with progress_display("matching", len(ai)) as progress:
         matched = match_labels(ai, human, dimensions, progress=progress)

@@ -23,14 +23,14 @@ _SHOWN_LETTERS = 60
 
 def inspect(options: InspectOptions) -> int:
     """Prints what a shard set holds, and writes it as a page where one is asked for."""
-    from rewardkit.data.index import ShardIndex
     from rewardkit.data.inspect import inspect_shards, tables
+    from rewardkit.data.open_index import open_index
     from rewardkit.metrics.group_agreement import GroupAgreement
     from rewardkit.report.inspect_counts import LabelCounts
     from rewardkit.report.inspect_page import write_inspect_page
 
     page = _page_path(options.html) if options.html else None
-    index = ShardIndex.open(str(options.src))
+    index = open_index(str(options.src))
     agreement, labels = GroupAgreement(), LabelCounts(index.scales)
     also = [agreement.add, labels.add] if page else [agreement.add]
     with progress_display("reading", len(index)) as progress:

@@ -60,7 +60,7 @@ class InspectOptions:
     """Shows what a shard set holds: labels and ties, agreement of annotators, sizes, generators, prompts, tags."""
 
     src: str | None = option(None)
-    """Folder of shards with its index."""
+    """Folder of shards with its index, on this machine or by URL."""
     context_length: int = option(77, at_least=1)
     """Prompts of more tokens than this (CLIP's BPE, start and end included) are counted as cut off."""
     html: str | None = option(None)
@@ -77,7 +77,7 @@ class VerifyOptions:
     """Reads every sample of a shard set, decodes every image and compares its sha256. Exit code 1 if any is bad."""
 
     src: str | None = option(None)
-    """Folder of shards with its index."""
+    """Folder of shards with its index, on this machine or by URL."""
     workers: int = option(2, at_least=1)
     """Threads that decode."""
 
@@ -87,7 +87,7 @@ class SplitOptions:
     """Splits a shard set in two by a hash, so that all groups of a prompt fall on the same side."""
 
     src: str | None = option(None)
-    """Folder of shards with its index."""
+    """Folder of shards with its index, on this machine or by URL."""
     out: str | None = option(None)
     """Folder to write; must not exist. It receives train/ and val/; with folds=, fold-0/train/, fold-0/val/ …"""
     by: str = option("prompt", choices=("prompt", "generator"))
@@ -117,8 +117,8 @@ class LeaksOptions:
     """Looks for ids, prompts and images that stand in both of two sets, or nearly so. Exit code 1 if there are some."""
 
     a: str | None = option(None)
-    """Folder of shards with its index, or a list of prompts: .txt (one a line), .json or .jsonl (texts, or objects with
-    prompt and id)."""
+    """Folder of shards with its index (or its URL), or a list of prompts: .txt (one a line), .json or .jsonl (texts, or
+    objects with prompt and id)."""
     b: str | None = option(None)
     """Likewise, for example the validation set."""
     prompts: str = option("near", choices=("near", "exact", "none"))

@@ -91,7 +91,7 @@ def inspect_shards(
     found = Inspection(
         left_out=len(index.left_out),
         shards=len(index.shards),
-        size=sum((index.folder / name).stat().st_size for name in index.shards),
+        size=sum(index.shard_bytes),
         scales=index.scales,
         sources=index.sources,
         prompt_tokens=np.asarray(index.prompt_tokens),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.data.index import ShardIndex
+from rewardkit.data.open_index import open_index
+from rewardkit.data.remote import is_url
 from rewardkit.data.tar_files import BLOCK
 from rewardkit.errors import BadSample, DataError, UserError
 
@@ -77,6 +79,9 @@ class ShardSide(Side):
         """See ``Side.texts``: one pass over each shard, several times as fast as record after record."""
         index = self.index
         assert index is not None
+        if index.remote is not None:
+            yield from super().texts()
+            return
         for number, name in enumerate(index.shards):
             try:
                 with open(index.folder / name, "rb") as file:
@@ -120,7 +125,7 @@ class PromptList(Side):
 
 
 def open_side(path: str | Path) -> Side:
-    """A folder of shards with its index, or a list of prompts.
+    """A folder of shards with its index (also by URL), or a list of prompts.
 
     Lists are ``.txt`` (one prompt a line), ``.json`` (a list of texts, or of objects with "prompt" and perhaps "id")
     and ``.jsonl`` (one such text or object a line).
@@ -129,9 +134,11 @@ def open_side(path: str | Path) -> Side:
         UserError: There is no such thing, or the file is not such a list; names the line.
         DataError: The index is damaged.
     """
+    if is_url(path):
+        return ShardSide(open_index(path))
     path = Path(path)
     if path.is_dir():
-        return ShardSide(ShardIndex.open(path))
+        return ShardSide(open_index(path))
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a folder of shards, or a list of prompts ({', '.join(LISTS)})")
     if path.suffix.lower() not in LISTS:

@@ -16,7 +16,8 @@ from rewardkit.errors import BadSample, UserError
 
 FOLD_UP_TO = 20_000
 """Groups of train and val together up to which prompts are read and compared but for case and punctuation too (about
-two seconds); the index has hashes of the exact texts only, and `data leaks` reads sets of any size."""
+two seconds); the index has hashes of the exact texts only, and `data leaks` reads sets of any size. Sets on servers are
+compared by hashes alone: to read their prompts is to fetch most of them."""
 
 _EXAMPLES = 3
 _LETTERS = 60
@@ -46,7 +47,8 @@ def overlap(train: ShardIndex, val: ShardIndex) -> Overlap:
     told = []
     if equal.any():
         told.append(_count(np.unique(val.prompt_hash[equal]).size, "prompt", val, np.flatnonzero(equal), texts=True))
-    if len(train) + len(val) <= FOLD_UP_TO:
+    on_disk = train.remote is None and val.remote is None
+    if on_disk and len(train) + len(val) <= FOLD_UP_TO:
         folded = _folded(val)
         nearly = np.isin(folded, _folded(train)) & (folded != 0) & ~equal
         if nearly.any():
@@ -96,7 +98,7 @@ def check_overlap(train: Mixture, sets: Sequence[Mixture], *, allow_images: bool
         for index in data.indices:
             for other in train.indices:
                 shared = overlap(other, index)
-                where = f"{other.folder} (train) and {index.folder} (val) share"
+                where = f"{other.place} (train) and {index.place} (val) share"
                 remedy = "Split by prompt with `rewardkit data split src=… out=… by=prompt`"
                 if shared.images and not allow_images:
                     both = " and ".join(part for part in (shared.images, shared.prompts) if part)

@@ -24,6 +24,10 @@ from rewardkit.errors import BadSample, DataError
 T = TypeVar("T")
 
 
+class OtherBytes(DataError):
+    """What a server sends of a sample is not what was indexed, however often it is asked."""
+
+
 class RemoteSamples:
     """Reads the samples of an index whose shards lie on a server.
 
@@ -52,7 +56,8 @@ class RemoteSamples:
         """Reads a group with its images.
 
         Raises:
-            DataError: It cannot be read, or is not what was indexed.
+            OtherBytes: It is not what was indexed.
+            DataError: It cannot be read.
         """
         return open_sample(self._checked(position, read_stored, self._wrong_sample))
 
@@ -79,7 +84,7 @@ class RemoteSamples:
             else:
                 if problem is None:
                     return found
-        raise DataError(
+        raise OtherBytes(
             f"{file}: bytes {offset} to {offset + length} are not the sample that was indexed ({problem}; "
             f"{access.attempts} attempts). Either the shard was changed: run `rewardkit data index src=…` where it "
             "lies, and upload index and shards together; or its server sends damaged bytes: `rewardkit data verify "

@@ -89,7 +89,7 @@ def split_shards(
         for place, writer in zip(places, writers, strict=True):
             if not writer.groups:
                 raise DataError(f"{place} would hold no group; choose another fraction, folds or seed")
-            how = {"action": "split", "src": str(index.folder), "by": by, "seed": seed, "of": index.digest}
+            how = {"action": "split", "src": str(index.place), "by": by, "seed": seed, "of": index.digest}
             build_index(folder / place, scales=index.scales, made=how)
     written = [writer.groups for writer in writers]
     return [
@@ -152,7 +152,7 @@ def _generators(index: ShardIndex) -> list[str]:
     """Every generator's name."""
     names = {candidate.generator for position in range(len(index)) for candidate in _record(index, position).candidates}
     if names == {None}:
-        raise UserError(f"{index.folder}: no candidate names its generator, so by=generator cannot hold any out")
+        raise UserError(f"{index.place}: no candidate names its generator, so by=generator cannot hold any out")
     return sorted(name for name in names if name is not None)
 
 
@@ -198,5 +198,5 @@ def _record(index: ShardIndex, position: int) -> Group:
 def _unreadable(index: ShardIndex, position: int, error: BadSample) -> DataError:
     return DataError(
         f"{index.path(position)}, sample at byte {index.offset[position]}: {error.reason}; "
-        f"`rewardkit data verify src={index.folder}` lists all such samples"
+        f"`rewardkit data verify src={index.place}` lists all such samples"
     )

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from rewardkit.data.images import decode_image
 from rewardkit.data.index import ShardIndex
+from rewardkit.data.open_index import open_index
+from rewardkit.data.remote import is_url
+from rewardkit.data.remote_samples import OtherBytes
 from rewardkit.data.shards import Sample, open_sample, scan_shard, shard_paths
 from rewardkit.errors import BadSample, DataError, RewardkitError
 
@@ -36,20 +39,22 @@ class Verified:
     problems: list[Problem]
 
 
-def verify_shards(folder: Path, *, workers: int = 2, progress: Callable[[int], None] = lambda groups: None) -> Verified:
+def verify_shards(
+    folder: str | Path, *, workers: int = 2, progress: Callable[[int], None] = lambda groups: None
+) -> Verified:
     """Checks a shard set as thoroughly as its files allow.
 
     Each sample is read by its place in the index, so that damage to one hides no other. Without a usable index, which
     is a problem of its own, shards are read from their beginning to the first damage.
 
     Args:
-        folder: The shards.
+        folder: The shards, or the URL of a folder of shards with its index.
         workers: Threads that decode.
         progress: Called with the number of samples read, after each.
 
     Raises:
         UserError: The folder holds no shards.
-        DataError: A shard cannot be read at all.
+        DataError: A shard cannot be read at all, or a server cannot be read.
     """
     problems: list[Problem] = []
     groups = images = 0
@@ -61,12 +66,14 @@ def verify_shards(folder: Path, *, workers: int = 2, progress: Callable[[int], N
     return Verified(groups, images, problems)
 
 
-def _places(folder: Path, problems: list[Problem]) -> Iterator[Callable[[], Verified]]:
+def _places(folder: str | Path, problems: list[Problem]) -> Iterator[Callable[[], Verified]]:
     """One check per sample, not done yet; problems of the shards and the index themselves are noted."""
-    paths = shard_paths(folder)
+    paths = [] if is_url(folder) else shard_paths(Path(folder))
     try:
-        index = ShardIndex.open(folder)
+        index = open_index(folder)
     except RewardkitError as error:
+        if is_url(folder):  # without its index nothing is known of it
+            raise
         problems.append(Problem("index.json", "", str(error)))
     else:
         problems += [Problem(bad["shard"], bad["key"], bad["reason"]) for bad in index.left_out]
@@ -94,6 +101,8 @@ def _by_index(index: ShardIndex, position: int) -> Callable[[], Verified]:
         except BadSample as error:
             where = f"sample at byte {index.offset[position]}"
             return Verified(1, 0, [Problem(shard, where, error.reason)])
+        except OtherBytes as error:
+            return Verified(1, 0, [Problem(shard, "", str(error))])
         return check_sample(shard, sample)
 
     return check

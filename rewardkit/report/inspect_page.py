@@ -122,7 +122,7 @@ def render(
         environment()
         .get_template(PAGE)
         .render(
-            name=index.folder.resolve().name,
+            name=index.name,
             version=rewardkit.__version__,
             index=index,
             found=found,
