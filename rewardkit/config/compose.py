@@ -152,7 +152,7 @@ def _coerce(value: Any, kind: str) -> Any:
         return str(value)
     if isinstance(value, str) and (kind.startswith(("whole", "true")) or "${" in value):
         raise ValueError(value)
-    if kind.startswith("true") and not isinstance(value, bool):
+    if kind.startswith("true") and not (value is None and kind.endswith("null")):
         raise ValueError(value)
     return value
 

@@ -136,3 +136,10 @@ def test_entries_of_a_map_are_of_its_kind() -> None:
     assert weights == {"hpd": 3.0, "a/b": 0.1, "c": 2.0} and all(isinstance(w, float) for w in weights.values())
     (problem,) = problems(Layer(COMMAND_LINE, {"data.weights.hpd": True}))
     assert "data.weights.hpd: expects a number, got True" in problem
+
+
+def test_a_switch_that_may_be_null_takes_null_from_any_layer() -> None:
+    for layer in (Layer("recipe x", {"model": {"mllm": {"share_prefix": None}}}),
+                  Layer(COMMAND_LINE, {"model.mllm.share_prefix": parse_value("null")})):  # fmt: skip
+        assert compose(FitOptions, [layer]).options.model.mllm.share_prefix is None
+    assert "true or false" in problems(Layer(COMMAND_LINE, {"model.uncertainty": None}))[0]
