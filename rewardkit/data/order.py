@@ -5,6 +5,7 @@ Nothing here knows of workers, ranks' speeds or interruptions, so any part of an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,27 +24,37 @@ _SHARDS, _SAMPLES, _SIDES, _STEPS, _ASKED = 1, 2, 3, 4, 5
 
 def noise(seed: int, epoch: int, purpose: int, count: int) -> NDArray[np.uint64]:
     """Independent 64-bit numbers for 0 to ``count - 1``; see ``noise_at``."""
-    return noise_at(np.arange(count, dtype=np.uint64), seed, epoch, purpose)
+    return _noise(np.arange(1, count + 1, dtype=np.uint64), (seed, epoch, purpose))
 
 
 def noise_at(places: NDArray[np.integer], *numbers: int) -> NDArray[np.uint64]:
-    """Independent 64-bit numbers, one for each place and list of numbers (seed, epoch, purpose, …).
+    """Independent 64-bit numbers, one for each place from 0 and list of numbers (seed, epoch, purpose, …).
 
     SplitMix64's output function (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators") over a
-    counter whose start depends on the numbers, each mixed in before the next so that no sum of them
-    coincides. Written out here because numpy keeps no promise that its own streams stay the same.
+    counter whose start depends on the numbers, each mixed in before the next so that no sum of them coincides. Written
+    out here because numpy keeps no promise that its own streams stay the same.
     """
+    return _noise(places.astype(np.uint64) + np.uint64(1), numbers)
+
+
+def _noise(counter: NDArray[np.uint64], numbers: Sequence[int]) -> NDArray[np.uint64]:
+    """``noise_at`` for a counter from 1, which it overwrites: an epoch of many groups should take little memory."""
     with np.errstate(over="ignore"):
         start = np.zeros((), np.uint64)
         for number in numbers:
             start = _mix(start + np.uint64(number % 2**64) + np.uint64(0x9E3779B97F4A7C15))
-        return _mix(start + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+        counter *= np.uint64(0x9E3779B97F4A7C15)
+        counter += start
+        return _mix(counter)
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
+    """SplitMix64's output function, in place where ``z`` is an array."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    z ^= z >> np.uint64(31)
+    return np.asarray(z, dtype=np.uint64)
 
 
 def epoch_order(
