@@ -9,6 +9,7 @@ from rewardkit.commands.check_kind import kind_problems
 from rewardkit.commands.check_mllm import mllm_problems
 from rewardkit.commands.check_objective import objective_problems
 from rewardkit.commands.check_optimisation import optimisation_problems
+from rewardkit.commands.check_strategy import strategy_problems
 from rewardkit.config.schema import FitOptions
 from rewardkit.errors import ConfigError
 
@@ -58,6 +59,7 @@ def check(options: FitOptions, origins: Mapping[str, str] | None = None) -> None
     problems += dimension_problems(options)
     problems += objective_problems(options, origins or {})
     problems += optimisation_problems(options)
+    problems += strategy_problems(options, origins or {})
     if problems:
         raise ConfigError(problems)
 

@@ -16,7 +16,7 @@ BUCKET_MB = 800.0
 
 _FILLED = (
     "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
-    "optimizer", "scheduler",
+    "optimizer", "scheduler", "bf16", "fp16",
 )  # fmt: skip
 """What the recipe decides, whatever a given configuration says (it may only say the same)."""
 
@@ -32,7 +32,7 @@ def deepspeed_config(hardware: Hardware, *, on_gpu: bool) -> dict[str, Any]:
         on_gpu: Overlaps communication and backward pass, which needs streams.
     """
     assert hardware.zero_stage, f"{hardware.strategy} is not a ZeRO stage"
-    config: dict[str, Any] = {"zero_optimization": _sharing(hardware)}
+    config: dict[str, Any] = {"zero_optimization": _sharing(hardware, on_gpu=on_gpu)}
     if hardware.deepspeed is not None:
         config = _given(hardware.deepspeed)
     zero = config.setdefault("zero_optimization", {})
@@ -65,10 +65,17 @@ def read_deepspeed_config(path: str | Path) -> dict[str, Any]:
 
 
 def _given(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: copy.deepcopy(value) for key, value in configuration.items() if key not in _FILLED}
+    return {key: _without_auto(value) for key, value in configuration.items() if key not in _FILLED and value != "auto"}
 
 
-def _sharing(hardware: Hardware) -> dict[str, Any]:
+def _without_auto(value: Any) -> Any:
+    """A copy without the keys that transformers' users leave to the trainer; DeepSpeed's defaults take their place."""
+    if not isinstance(value, Mapping):
+        return copy.deepcopy(value)
+    return {key: _without_auto(inner) for key, inner in value.items() if inner != "auto"}
+
+
+def _sharing(hardware: Hardware, *, on_gpu: bool) -> dict[str, Any]:
     """The section ``zero_optimization`` from the recipe's options."""
     bytes_each = 4 if hardware.communication == "32" else 2
     elements = int((hardware.bucket_mb or BUCKET_MB) * 1e6 / bytes_each)
@@ -79,7 +86,7 @@ def _sharing(hardware: Hardware) -> dict[str, Any]:
     ):
         if place != "none":
             nvme = {"nvme_path": hardware.nvme_path} if place == "nvme" else {}
-            zero[key] = {"device": place, "pin_memory": True, **nvme}
+            zero[key] = {"device": place, "pin_memory": on_gpu, **nvme}
     return zero
 
 
