@@ -157,13 +157,20 @@ def _votes(rng: np.random.Generator, plan: Plan) -> tuple[Comparison, ...]:
 
 
 def _answers(rng: np.random.Generator, plan: Plan) -> tuple[Answer, ...]:
-    """The raters' answers on every candidate and every dimension that faults lie on."""
+    """The raters' answers on every candidate and every dimension that faults lie on.
+
+    Beside how well a picture follows its prompt they say what it shows, from which an evaluator can learn the words.
+    """
     return tuple(
-        Answer(dimension, n, f"rater-{who}", float(value))
+        Answer(dimension, n, f"rater-{who}", float(value), _rationale(dimension, plan.shown[n]))
         for n, levels in enumerate(plan.levels)
         for dimension, values in rate(rng, utilities(levels)).items()
         for who, value in enumerate(values)
     )
+
+
+def _rationale(dimension: str, shown: Scene) -> str | None:
+    return f"It shows {sentence(shown)}." if dimension == "prompt_following" else None
 
 
 def _random(seed: int, index: int, split: Split, stream: int) -> np.random.Generator:
