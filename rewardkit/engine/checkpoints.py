@@ -20,7 +20,13 @@ from lightning.pytorch.callbacks import Callback
 from rewardkit.engine.checkpoint_files import FileWriter, Written
 from rewardkit.engine.checkpoint_folder import CheckpointFolder, Contents, read_contents, write_contents
 from rewardkit.engine.interruption import Interruption, TrainingStopped
+from rewardkit.engine.loading_across import note_parameters, optimizer_state
 from rewardkit.errors import CheckpointError
+from rewardkit.models.stored.opening import open_training
+from rewardkit.models.stored.single_file import read_checkpoint
+
+_STORED = "stored_training"
+"""Where a loaded checkpoint holds the folder that its optimiser's state is still to be read from."""
 
 _log = logging.getLogger("rewardkit.checkpoints")
 
@@ -107,14 +113,22 @@ class ResumableCheckpoints(Callback):
             self._finish(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Notes how many micro-batches a step had, since Lightning counts its progress in those."""
+        """Notes how many micro-batches a step had, since Lightning counts its progress in those, and names."""
         checkpoint["accumulation"] = trainer.accumulate_grad_batches
+        if not hasattr(trainer.strategy, "checkpoint_layout"):
+            note_parameters(trainer, checkpoint)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Counts Lightning's progress in the micro-batches of this run, where it has another number of ranks."""
+        """Counts Lightning's progress in the micro-batches of this run, where it has another number of ranks.
+
+        The optimiser's state of a folder becomes that of a single file, where ``DurableIO`` has read it.
+        """
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counts in (progress["total"], progress["current"]):
             recount(counts, then=checkpoint["accumulation"], now=trainer.accumulate_grad_batches)
+        stored = checkpoint.pop(_STORED, None)
+        if stored is not None:
+            checkpoint["optimizer_states"] = [optimizer_state(module, stored)]
 
     def _step_ended(self, trainer: pl.Trainer) -> None:
         step = trainer.global_step
@@ -191,7 +205,10 @@ class DurableIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads one file into memory: it may be removed while training goes on."""
+        """Reads a file into memory, as it may be removed while training goes on; or a folder of another strategy."""
+        if Path(path).is_dir():
+            stored = open_training(Path(path))
+            return {**stored.record, "state_dict": {name: stored[name] for name in stored}, _STORED: stored}
         return read_checkpoint(Path(path), in_memory=True)
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -239,24 +256,3 @@ def checkpoint_step(path: Path) -> int:
         CheckpointError: It is no checkpoint, or is damaged.
     """
     return read_contents(path).step if path.is_dir() else int(read_checkpoint(path)["global_step"])
-
-
-def read_checkpoint(path: Path, *, in_memory: bool = False) -> dict[str, Any]:
-    """Reads a checkpoint without unpickling anything but tensors and plain values.
-
-    Args:
-        path: A single-file checkpoint.
-        in_memory: Read the tensors too; else they stay on disk until used.
-
-    Raises:
-        CheckpointError: The file is no checkpoint, or is damaged.
-    """
-    try:
-        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=not in_memory)
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint at {path}") from None
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(record, dict) or "state_dict" not in record or "global_step" not in record:
-        raise CheckpointError(f"{path} is not a checkpoint of a run (no state_dict and global_step in it)")
-    return record

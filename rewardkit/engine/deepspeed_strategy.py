@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,8 +12,12 @@ from lightning.fabric.utilities.seed import reset_seed
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 
+from rewardkit.engine.checkpoint_files import FileWriter
+from rewardkit.engine.checkpoint_folder import read_contents
+from rewardkit.engine.checkpoints import DurableIO
 from rewardkit.engine.layers import between_layers
 from rewardkit.errors import UserError
+from rewardkit.models.stored.opening import open_training
 
 
 class ZeROPrecision(DeepSpeedPrecision):
@@ -82,6 +87,32 @@ class ZeRO(DeepSpeedStrategy):
         reset_seed()
         self.set_world_ranks()
         self._init_deepspeed_distributed()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
+        """Writes this rank's part of a checkpoint folder."""
+        from rewardkit.engine.zero_checkpoints import save_zero
+
+        assert isinstance(self.checkpoint_io, DurableIO), "checkpoints are written by ResumableCheckpoints"
+        record = {key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")}
+        save_zero(
+            self.deepspeed_engine,
+            record,
+            Path(filepath),
+            self.checkpoint_io.writer,
+            leave_out_frozen=self.exclude_frozen_parameters,
+        )
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Goes on from a folder of the same stage and number of ranks, or from what any other strategy has written."""
+        from rewardkit.engine.zero_checkpoints import DurableShards, load_across
+
+        path = Path(checkpoint_path)
+        contents = read_contents(path) if path.is_dir() else None
+        if contents and (contents.layout, contents.ranks) == (self.checkpoint_layout, self.world_size):
+            self.deepspeed_engine.checkpoint_engine = DurableShards(FileWriter())
+            return super().load_checkpoint(path, weights_only)
+        assert self.lightning_module is not None
+        return load_across(self.deepspeed_engine, self.lightning_module, open_training(path))
 
     def _setup_model_and_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         found = super()._setup_model_and_optimizer(model, *args, **kwargs)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from lightning.fabric.utilities.optimizer import _optimizers_to_device
 from lightning.pytorch import Trainer
@@ -9,7 +12,10 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+from rewardkit.engine.checkpoints import DurableIO
+from rewardkit.engine.fsdp_checkpoints import load_rows, save_rows
 from rewardkit.engine.layers import layers_of
+from rewardkit.models.stored.opening import open_training
 
 
 class FSDP(ModelParallelStrategy):
@@ -28,6 +34,7 @@ class FSDP(ModelParallelStrategy):
             tensor_parallel_size=1,
             process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
         )
+        self.exclude_frozen_parameters = False
         dtypes = {"32": torch.float32, "bf16": torch.bfloat16}
         # Inputs stay as they are: under autocast a residual stream is float32, as without sharding.
         self.of_layers = MixedPrecisionPolicy(
@@ -60,3 +67,30 @@ class FSDP(ModelParallelStrategy):
         self.setup_precision_plugin()
         if fitting:
             _optimizers_to_device(self.optimizers, self.root_device)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Nothing: ``save_checkpoint`` writes each rank's rows without gathering them."""
+        return {}
+
+    def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Nothing, likewise."""
+        return {}
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None) -> None:
+        """Writes this rank's part of a checkpoint folder."""
+        assert isinstance(self.checkpoint_io, DurableIO), "checkpoints are written by ResumableCheckpoints"
+        assert self.model is not None
+        record = {key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")}
+        save_rows(
+            self.model,
+            self.optimizers[0],
+            record,
+            Path(filepath),
+            self.checkpoint_io.writer,
+            leave_out_frozen=self.exclude_frozen_parameters,
+        )
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Goes on from what any strategy, on any number of ranks, has written."""
+        assert self.model is not None
+        return load_rows(self.model, self.optimizers[0], open_training(Path(checkpoint_path)))

@@ -80,13 +80,19 @@ def strip_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     stripped: dict[str, Tensor] = {}
     for key, value in state.items():
-        name = key.replace(_COMPILED, "")
-        while name.startswith(_WRAPPERS):
-            name = name.removeprefix(next(wrapper for wrapper in _WRAPPERS if name.startswith(wrapper)))
+        name = unwrapped_name(key)
         if name in stripped:
             raise CheckpointError(f"two tensors of the file are both {name!r} once wrappers' prefixes are stripped")
         stripped[name] = value
     return stripped
+
+
+def unwrapped_name(name: str) -> str:
+    """A tensor's name without what DDP, DeepSpeed and torch.compile put before it."""
+    name = name.replace(_COMPILED, "")
+    while name.startswith(_WRAPPERS):
+        name = name.removeprefix(next(wrapper for wrapper in _WRAPPERS if name.startswith(wrapper)))
+    return name
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
