@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from rewardkit.data.convert_unit import UnitReport, UnitSettings, do_unit
+from rewardkit.data.prompt_tokens import prompt_tokens
 from rewardkit.errors import RewardkitError, UserError
 
 POLL_SECONDS = 0.2
@@ -31,8 +32,10 @@ class Workers:
     def __init__(self, count: int, engine: str) -> None:
         self._count = count
         self._engine = engine
-        # Workers are spawned: a fork would copy the locks of threads that other libraries have started.
-        self._context = multiprocessing.get_context("spawn")
+        # Workers are forked from a process that has imported what they need and done nothing else: a fork of this one
+        # would copy the locks of threads that other libraries have started.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([do_unit.__module__])
         self._counted = self._context.Value("q", 0)
         self._pool: ProcessPoolExecutor | None = None
 
@@ -48,7 +51,7 @@ class Workers:
         if self._engine == "processes" and self._count > 1 and self._pool is None:
             self._pool = ProcessPoolExecutor(self._count, self._context, _begin_worker, (self._counted,))
             for _ in range(self._count):
-                self._pool.submit(_nothing)
+                self._pool.submit(_warm_up)
 
     def do(self, settings: UnitSettings, units: Sequence[int], done: Callable[[int], None]) -> Iterator[UnitReport]:
         """Does units; their reports in any order.
@@ -106,8 +109,9 @@ def _here(
         yield do_unit(settings, unit, threads, tick)
 
 
-def _nothing() -> None:
-    """The first task of a worker: by then it has imported this module."""
+def _warm_up() -> None:
+    """The first task of a worker, while the source is read: the vocabulary by which prompts are measured."""
+    prompt_tokens("a prompt")
 
 
 def _begin_worker(counted: Any) -> None:

@@ -91,7 +91,7 @@ def test_workers_end_with_the_main_process(source, tmp_path):
     deadline = time.monotonic() + 60
     workers = []
     while len(workers) < 2 and time.monotonic() < deadline:
-        workers = children(run.pid)
+        workers = [worker for server in children(run.pid) for worker in children(server)]
         time.sleep(0.1)
     run.kill()
     run.wait()
@@ -101,7 +101,7 @@ def test_workers_end_with_the_main_process(source, tmp_path):
 
 
 def children(pid):
-    """Processes that convert spawned; the resource tracker is not one of them."""
+    """Below the command, the process that forks workers; below that one, the workers. A resource tracker is neither."""
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -113,7 +113,7 @@ def children(pid):
                 command = file.read()
         except OSError:
             continue
-        if parent == pid and "spawn_main" in command:
+        if parent == pid and "multiprocessing.forkserver" in command:
             found.append(int(entry))
     return found
 
