@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rewardkit.data.bad_samples import BadReport
 from rewardkit.data.batch import Batch, EvaluatedGroup
 from rewardkit.data.collate import EmptyPlace, denominators, single_comparison
 from rewardkit.data.features import FeatureShards, GroupFeatures
@@ -22,7 +21,7 @@ from rewardkit.data.group_labels import GroupLabels, LabelSpace, join_labels, la
 from rewardkit.data.micro_batches import MicroBatch
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.shards import key_at
-from rewardkit.data.stream import Failure, evaluated_group
+from rewardkit.data.stream import Failure, bad_place, evaluated_group
 from rewardkit.errors import BadSample, RewardkitError
 
 MAX_LABEL_BYTES = 2**29
@@ -126,9 +125,7 @@ class FeatureDataset(Dataset[Batch]):
                 raise BadSample(next(iter(features.bad.values())))
             return group, features
         except BadSample as error:
-            path = self._mixture.path(position)
-            key = key_at(path, self._mixture.offset(position))
-            return EmptyPlace(position, BadReport(str(path.parent), path.name, key, error.reason))
+            return bad_place(self._mixture, position, error.reason)
 
     def _read(self, position: int, number: int, swapped: bool) -> Labelled:
         """Parses a group's record, and keeps what it says while there is room."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rewardkit.data.augment import Augmentation
-from rewardkit.data.bad_samples import BadReport
 from rewardkit.data.batch import Batch, EvaluatedGroup, QuestionRowsBatch
 from rewardkit.data.collate import EmptyPlace, denominators, single_comparison
 from rewardkit.data.group import Group
@@ -30,8 +29,7 @@ from rewardkit.data.question_labels import (
     with_dimensions,
 )
 from rewardkit.data.questions import QuestionSet
-from rewardkit.data.shards import key_at
-from rewardkit.data.stream import Failure, evaluated_group
+from rewardkit.data.stream import Failure, bad_place, evaluated_group
 from rewardkit.errors import BadSample, RewardkitError
 
 DUMMY_SIDE = 56
@@ -155,9 +153,7 @@ class QuestionDataset(Dataset[Batch]):
                 group = with_dimensions(group, self._space, set(micro.asked[n].nonzero()[0].tolist()))
             return self._read(position, sample.key, group, images, micro.epoch)
         except BadSample as error:
-            path = self._mixture.path(position)
-            key = key_at(path, self._mixture.offset(position))
-            return EmptyPlace(position, BadReport(str(path.parent), path.name, key, error.reason))
+            return bad_place(self._mixture, position, error.reason)
 
     def _read(self, position: int, key: str, group: Group, images: Sequence[bytes], epoch: int | None) -> ReadGroup:
         rows = []

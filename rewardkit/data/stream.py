@@ -102,9 +102,7 @@ class GroupDataset(Dataset[Batch]):
             group, kept = single_comparison(sample.group, number, swapped=swapped)
             return self._loaded(position, Sample(sample.key, group, [sample.images[k] for k in kept]))
         except BadSample as error:
-            path = self._mixture.path(position)
-            key = key_at(path, self._mixture.offset(position))
-            return EmptyPlace(position, BadReport(str(path.parent), path.name, key, error.reason))
+            return bad_place(self._mixture, position, error.reason)
 
     def _loaded(self, position: int, sample: Sample) -> LoadedGroup:
         pixels = []
@@ -119,6 +117,12 @@ class GroupDataset(Dataset[Batch]):
             evaluated = evaluated_group(self._mixture, position, sample.key, sample.group)
         labels = labels_of(sample.group, self._space)
         return LoadedGroup(position, sample.key, sample.group, torch.stack(pixels), evaluated, labels)
+
+
+def bad_place(mixture: Mixture, position: int, reason: str) -> EmptyPlace:
+    """The empty place of a group that cannot be used, with its report."""
+    path = mixture.path(position)
+    return EmptyPlace(position, BadReport(str(path.parent), path.name, key_at(path, mixture.offset(position)), reason))
 
 
 def evaluated_group(mixture: Mixture, position: int, key: str, group: Group) -> EvaluatedGroup:
