@@ -19,6 +19,7 @@ from rewardkit.data.index import ShardIndex
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.order import asked_dimensions, bucketed, epoch_order
 from rewardkit.data.question_counts import AnsweredQuestions, class_weights
+from rewardkit.data.sources import Source
 from rewardkit.errors import CheckpointError, UserError
 
 
@@ -359,3 +360,18 @@ def test_counts_of_a_mixture_of_sources(make_shards, group_of):
     hands = sum(a.dimension == "hands" for g, _ in [*groups, *plain] for a in g.answers)
     numbers = sum(a.dimension == "hands" and a.value == 1 for g, _ in [*groups, *plain] for a in g.answers)
     assert counts.count(every)[1] == hands + numbers  # `fingers` has no N/A
+
+
+def test_weighted_sources_count_what_they_ask(make_data, make_shards, group_of, folder):
+    other = [(g := answered_group(n), group_of(n, k=len(g.candidates))[1]) for n in range(100, 112)]
+    data = make_data(
+        train=[Source(str(folder), weight=1), Source(str(make_shards("other", other)), weight=3)],
+        epoch_groups=32,
+        question_sampling={"fidelity": 0.5},
+        length_buckets=True,
+    )
+    seen = []
+    for step in steps_of(data, epochs=2):
+        assert torch.equal(step[0].denominators.options, sum(batch.questions.answered() for batch in step))
+        seen += [key for batch in step for key in batch.keys]
+    assert sum(key < "g0100" for key in seen) == 16 and len(seen) == 64
