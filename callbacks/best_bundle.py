@@ -14,6 +14,7 @@ from rewardkit.callbacks.question_answers import QuestionAnswers
 
 from rewardkit.metrics.calibration import score_statistics
 from rewardkit.models.save import save_reward
+from rewardkit.modules.sharded import whole_parameters
 
 
 class BestBundle(Callback):
@@ -58,8 +59,9 @@ class BestBundle(Callback):
         self.improved = value is not None and (self.best_value is None or value >= self.best_value)
         if self.improved:
             self.best_value, self.best_step = value, trainer.global_step
-            if trainer.is_global_zero:
-                self._export(module, validations)
+            with whole_parameters(module.model, here=trainer.is_global_zero):
+                if trainer.is_global_zero:
+                    self._export(module, validations)
         self.accuracy.forget([self.best_step, trainer.global_step])
 
     def state_dict(self) -> dict[str, Any]:

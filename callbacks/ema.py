@@ -17,6 +17,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from rewardkit.modules.sharded import gather_anew, share_like, share_of, whole_from_share
+
 
 def kept_share(decay: float, updates: int, *, warmup: bool) -> float:
     """The share d of the old average that the update after ``updates`` others keeps."""
@@ -27,8 +29,8 @@ class EMA(Callback):
     """Averages what trains; validations, bundle and their figures are the average's, training goes on with the weights.
 
     Averaged are the model's trainable parameters and the running statistics of its batch norms in train mode. Frozen
-    ones are left out, and stay as they are bit for bit. The average is in the checkpoint, beside the weights. Every
-    rank holds the same weights after a step, and so the same average.
+    ones are left out, and stay as they are bit for bit. The average is in the checkpoint, beside the weights. A rank
+    averages what it holds: all weights, or its share of them (zero3, fsdp); the checkpoint has whole tensors.
 
     Args:
         decay: In (0, 1).
@@ -43,55 +45,62 @@ class EMA(Callback):
         self.average: dict[str, Tensor] = {}
         self.updates = 0
         self.swapped = False
+        self._tensors: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Starts the average from the first weights, unless it starts later or a checkpoint brought one."""
-        if not self.average and trainer.global_step >= self.from_step:
-            self._start(module.model)
+        self._tensors = averaged_tensors(module.model)
+        if self.average:
+            self.average = {name: share_like(self._tensors[name], whole) for name, whole in self.average.items()}
+        elif trainer.global_step >= self.from_step:
+            self._start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Takes the weights after an optimiser step into the average."""
         if (index + 1) % trainer.accumulate_grad_batches or trainer.global_step < self.from_step:
             return
         if not self.average:
-            self._start(module.model)
+            self._start()
             return
         kept = kept_share(self.decay, self.updates, warmup=self.warmup)
         with torch.no_grad():
-            for name, tensor in averaged_tensors(module.model).items():
-                self.average[name] = self.average[name].to(tensor.device).mul_(kept).add_(tensor, alpha=1 - kept)
+            for name, tensor in self._tensors.items():
+                self.average[name].mul_(kept).add_(share_of(tensor), alpha=1 - kept)
         self.updates += 1
 
     def on_validation_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Puts the average into the model."""
-        self._swap(module.model)
+        self._swap(module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Puts the weights back, before the checkpoint is written."""
-        self._swap(module.model)
+        self._swap(module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average by the name of its tensor in the model, and the updates in it."""
+        """The average by the name of its tensor in the model, whole, and the updates in it; all ranks must ask."""
         assert not self.swapped, "a checkpoint of the middle of a validation would hold the average as the weights"
-        return {"average": self.average, "updates": self.updates}
+        whole = {name: whole_from_share(self._tensors[name], share) for name, share in self.average.items()}
+        return {"average": whole, "updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes them back."""
         self.average = {name: tensor.clone() for name, tensor in state_dict["average"].items()}
         self.updates = state_dict["updates"]
 
-    def _start(self, model: nn.Module) -> None:
-        self.average = {name: tensor.detach().clone() for name, tensor in averaged_tensors(model).items()}
+    def _start(self) -> None:
+        self.average = {name: share_of(tensor).clone() for name, tensor in self._tensors.items()}
 
     @torch.no_grad()
-    def _swap(self, model: nn.Module) -> None:
+    def _swap(self, module: nn.Module) -> None:
         """Exchanges the model's tensors and the average, one after the other; twice is as before."""
         if not self.average:
             return
-        for name, tensor in averaged_tensors(model).items():
-            held = tensor.clone()
-            tensor.copy_(self.average[name])
+        for name, tensor in self._tensors.items():
+            share = share_of(tensor)
+            held = share.clone()
+            share.copy_(self.average[name])
             self.average[name] = held
+        gather_anew(module)
         self.swapped = not self.swapped
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 
@@ -42,6 +43,41 @@ def whole_of(parameter: Any) -> Tensor:
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.detach().cpu().clone()
     return parameter.detach()
+
+
+def whole_from_share(parameter: Any, share: Tensor) -> Tensor:
+    """What all ranks' shares, each as ``share_of(parameter)`` is laid out, are together; all ranks must ask.
+
+    Args:
+        parameter: How it is laid out.
+        share: This rank's.
+    """
+    if isinstance(parameter, DTensor):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        shape, stride = parameter.shape, parameter.stride()
+        return DTensor.from_local(share, mesh, placements, run_check=False, shape=shape, stride=stride).full_tensor()
+    if hasattr(parameter, "ds_tensor"):
+        mine = share.reshape(-1).to(parameter.device)
+        group = parameter.ds_process_group
+        gathered = mine.new_empty(mine.numel() * torch.distributed.get_world_size(group))
+        torch.distributed.all_gather_into_tensor(gathered, mine, group=group)
+        return gathered[: parameter.ds_numel].view(parameter.ds_shape)
+    return share
+
+
+@torch.no_grad()
+def gather_anew(module: nn.Module) -> None:
+    """After shares of ``module`` were changed in place: what is kept gathered is brought up to date on all ranks.
+
+    FSDP leaves the parameters of its root gathered behind a validation, ZeRO-3 small ones always.
+    """
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+    for parameter in module.parameters():
+        status = getattr(parameter, "ds_status", None)
+        if status is not None and status.name == "AVAILABLE":
+            parameter.data.copy_(whole_from_share(parameter, share_of(parameter)))
 
 
 def share_like(parameter: Any, whole: Tensor) -> Tensor:

@@ -21,10 +21,16 @@ def small_model() -> nn.Module:
     return model
 
 
+def module_of(model: nn.Module) -> Any:
+    module: Any = nn.Module()
+    module.model = model
+    return module
+
+
 def run(ema: EMA, model: nn.Module, weights: list[torch.Tensor], *, accumulation: int = 1, start: int = 0) -> None:
     """Lets the callback see a training whose steps set the first weight to each of ``weights``."""
     trainer: Any = SimpleNamespace(accumulate_grad_batches=accumulation, global_step=start)
-    module = SimpleNamespace(model=model)
+    module = module_of(model)
     ema.on_train_start(trainer, module)
     index = 0
     for weight in weights:
@@ -58,9 +64,9 @@ def test_starts_as_the_weights_after_from_step() -> None:
     run(ema, model, weights[:2])
     assert not ema.average
     before = model[0].weight.clone()
-    ema.on_validation_start(None, SimpleNamespace(model=model))  # type: ignore[arg-type]
+    ema.on_validation_start(None, module_of(model))  # type: ignore[arg-type]
     assert torch.equal(model[0].weight, before), "before it starts, validations see the weights"
-    ema.on_validation_end(None, SimpleNamespace(model=model))  # type: ignore[arg-type]
+    ema.on_validation_end(None, module_of(model))  # type: ignore[arg-type]
     ema = EMA(decay=0.5, from_step=3, warmup=False)
     run(ema, model, weights)
     assert torch.equal(ema.average["0.weight"], torch.full((2, 3), (0.5 * 3 + 0.5 * 4) * 0.5 + 0.5 * 5))
@@ -75,7 +81,7 @@ def test_only_what_trains_is_averaged_and_swapping_twice_changes_nothing() -> No
     run(ema, model, [torch.randn(2, 3) for _ in range(4)])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     average = ema.average["0.weight"].clone()
-    module: Any = SimpleNamespace(model=model)
+    module = module_of(model)
     ema.on_validation_start(None, module)  # type: ignore[arg-type]
     assert torch.equal(model[0].weight, average) and not torch.equal(average, before["0.weight"])
     assert all(torch.equal(model.state_dict()[n], before[n]) for n in before if n.startswith(("2.", "3.")))

@@ -41,6 +41,7 @@ class Found:
         norm: Likewise of the gradient's norm.
         weight: Largest difference of a weight; those of the attention's key bias are left out (``compare``).
         weight_name: Which.
+        score: Largest difference of a score of the validation, which sees the average of weights.
         error: Why there is nothing to compare.
     """
 
@@ -50,6 +51,7 @@ class Found:
     norm: float = 0.0
     weight: float = 0.0
     weight_name: str = ""
+    score: float = 0.0
     error: str | None = None
 
     @property
@@ -177,20 +179,28 @@ def compare(case: str, strategy: str, one: Path, several: Path) -> Found:
             texts = [error.read_text().strip().splitlines()[-1] for error in errors or path.parent.glob("rank-*.log")]
             return Found(case, strategy, error=f"{path.stem}: " + ("; ".join(texts) or "ended without a word"))
     a, b = (torch.load(path, weights_only=True) for path in (one, several))
-    worst, where = 0.0, ""
-    for name, tensor in a["weights"].items():
-        difference = (tensor - b["weights"][name]).abs()
-        if name not in a["trained"] and difference.any():
-            return Found(case, strategy, error=f"{name} is frozen and changed")
-        found = float(_without_key_bias(name, difference).max())
-        if found > worst:
-            worst, where = found, name
     for what in ("comparisons", "bad"):
         if a[what] != b[what]:
             return Found(case, strategy, error=f"{what}: {a[what]} with one process, {b[what]} with two")
-    if len(a["loss"]) != len(b["loss"]):
-        return Found(case, strategy, error=f"{len(b['loss'])} steps instead of {len(a['loss'])}")
-    return Found(case, strategy, _apart(a["loss"], b["loss"]), _apart(a["norm"], b["norm"]), worst, where)
+    if len(a["loss"]) != len(b["loss"]) or a["scores"].shape != b["scores"].shape:
+        return Found(case, strategy, error="another number of steps or of validated candidates")
+    frozen = set(a["weights"]) - set(a["trained"])
+    for name in frozen:
+        if not torch.equal(a["weights"][name], b["weights"][name]):
+            return Found(case, strategy, error=f"{name} is frozen and changed")
+    worst, where = _furthest(a["weights"], b["weights"])
+    averaged, where_averaged = _furthest(a["average"], b["average"])
+    if averaged > worst:
+        worst, where = averaged, f"average of {where_averaged}"
+    score = float((a["scores"] - b["scores"]).abs().nan_to_num().max())
+    return Found(case, strategy, _apart(a["loss"], b["loss"]), _apart(a["norm"], b["norm"]), worst, where, score)
+
+
+def _furthest(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> tuple[float, str]:
+    """The largest difference between two sets of weights, and where it is."""
+    apart = {name: float(_without_key_bias(name, (t - second[name]).abs()).max()) for name, t in first.items()}
+    where = max(apart, key=apart.__getitem__)
+    return apart[where], where
 
 
 def _without_key_bias(name: str, difference: torch.Tensor) -> torch.Tensor:

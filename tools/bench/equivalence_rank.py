@@ -18,6 +18,7 @@ import rewardkit  # noqa: F401  (before anything imports torchvision; see reward
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from rewardkit.callbacks.ema import EMA
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
 from rich.console import Console
 
@@ -29,7 +30,7 @@ from rewardkit.config.compose import parse_overrides
 from rewardkit.config.recipes import compose_fit
 from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.train import make_trainer, quieten
-from rewardkit.modules.sharded import is_shared, whole_of
+from rewardkit.modules.sharded import is_shared, whole_of, whole_parameters
 
 
 class Record(Callback):
@@ -68,7 +69,8 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
     """Trains once.
 
     Returns:
-        ``loss`` and ``norm`` of each step, ``weights`` by name, ``comparisons`` that the validation counted.
+        ``loss`` and ``norm`` of each step; ``weights`` by name, and which were ``trained``; the ``average`` of weights
+        that was validated, its ``scores`` and how many ``comparisons`` were counted; ``bad`` samples.
     """
     composed = compose_fit(parse_overrides(arguments))
     take_dimensions_of_questions(composed)
@@ -84,6 +86,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
         draws=10,
         folder=None,
     )
+    average = EMA(decay=0.8)
     trainer = make_trainer(
         hardware=hardware(strategy, ranks, options.trainer.precision),
         max_steps=options.trainer.max_steps,
@@ -91,21 +94,28 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
         validate_every=options.trainer.max_steps,
         gradient_clip=options.optim.gradient_clip,
         loggers=[],
-        callbacks=[record, accuracy],
+        callbacks=[record, average, accuracy],
     )
     assert data.train_data is not None
     module = build_module(options, model, data.train_data.scales)
     trainer.fit(module, datamodule=data)
-    weights = {name: whole_of(p).clone() for name, p in module.named_parameters()}
     assert strategy not in ("zero3", "fsdp") or any(is_shared(p) for p in module.parameters())
+    weights = {name: whole_of(p).clone() for name, p in module.named_parameters()}
+    first = trainer.is_global_zero
+    with whole_parameters(module.model, here=first):
+        exported = module.model.state_dict() if first else {}
+        assert all(
+            torch.equal(weights[f"model.{name}"], p) for name, p in exported.items() if f"model.{name}" in weights
+        )
     predictions = accuracy.latest[0].predictions
     return {
         "loss": record.loss,
         "norm": record.norm,
         "weights": weights,
         "trained": [name for name, p in module.named_parameters() if p.requires_grad],
+        "average": {f"model.{name}": tensor.clone() for name, tensor in average.state_dict()["average"].items()},
+        "scores": torch.tensor(predictions.scores["score"].to_numpy()),
         "comparisons": len(predictions.labels),
-        "scores": predictions.scores[["key", "candidate", "dimension", "score"]].to_dict("list"),
         "bad": data.bad_samples,
     }
 
