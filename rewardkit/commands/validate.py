@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from rewardkit.commands.validate_display import WIDTH, print_validation
 from rewardkit.commands.validate_models import (
     TUNES_ON_ITSELF,
     Judge,
+    asks_questions,
     joined,
+    joined_answers,
     read_table_sets,
     short_labels,
     take_tuning_tables,
@@ -30,11 +31,6 @@ from rewardkit.config.layout import RunLayout
 from rewardkit.config.protocols import TUNED, expand
 from rewardkit.config.verbs import ValidateOptions
 from rewardkit.errors import EXIT_DONE, UserError
-
-if TYPE_CHECKING:
-    from rewardkit.data.datamodule import PreferenceData
-    from rewardkit.data.predictions import Predictions
-    from rewardkit.models.load import LoadedReward
 
 
 def help_text(arguments: list[str]) -> str:
@@ -55,7 +51,7 @@ def run(arguments: list[str]) -> int:
     if not all(judge.is_table for judge in judges):
         _fill_in_data(options)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    tunes = any(name in TUNED or name == "calibration" for name in protocols)
+    tunes = any(name in TUNED or name == "calibration" for name in protocols) or any(map(asks_questions, judges))
     if options.data.tune and not tunes:
         console.print("note: data.tune is not used, no protocol that was asked for tunes anything", highlight=False)
         options.data.tune = []
@@ -69,14 +65,26 @@ def run(arguments: list[str]) -> int:
         }
         for judge in judges
     }
-    differences = _differences(judges, protocols, options.bootstrap)
+    from rewardkit.commands.validate_answers import (
+        PRINTED,
+        answer_gains,
+        judge_answers,
+        print_answers,
+        write_answer_files,
+    )
+
+    answered = [judge_answers(judge, options.bootstrap) for judge in judges if judge.answers]
+    compared, answers = _differences(judges, protocols, options.bootstrap), answer_gains(judges, options.bootstrap)
+    differences, shown = compared + answers, compared + [gain for gain in answers if gain["metric"] in PRINTED]
     if options.out is not None:  # before anything is printed: the reader of a pipe may go away
         _write(Path(options.out), options, protocols, judges, results, differences)
-    print_validation(results, differences, protocols, judges[0].sets, options.data.val, console)
+        write_answer_files(Path(options.out), judges, answered)
+    print_answers(answered, console)
+    print_validation(_compared(results, judges), shown, protocols, judges[0].sets, options.data.val, console)
     if options.out is not None:
         told = "" if all(judge.is_table for judge in judges) else ", and the predictions beside them"
-        file = Path(options.out) / "results.json"
-        console.print(f"\nwrote {file} and results.csv{told}", highlight=False, soft_wrap=True)
+        file, more = Path(options.out) / "results.json", ", answers.json and answers.csv" if answered else ""
+        console.print(f"\nwrote {file} and results.csv{more}{told}", highlight=False, soft_wrap=True)
     return EXIT_DONE
 
 
@@ -120,54 +128,36 @@ def _collect(judges: Sequence[Judge], options: ValidateOptions, console: Console
     if tunes and not folders:
         raise UserError(f"data.tune names no folder for {models[0].name} to be tuned on")
     from rewardkit.commands.open_model import open_model
+    from rewardkit.commands.validate_score import score_folders
     from rewardkit.engine.train import quieten
 
     quieten(None)
     _refuse_same_folders(folders, options.data.val)
     for judge in models:
-        model = open_model(judge.name, device=options.device)
-        judge.sets = _scored(judge, model, options.data.val, options, console)
+        model = open_model(judge.name, device=options.device, questions=options.questions, base=options.base)
+        found = score_folders(model, options.data.val, options, console, label=judge.label)
+        judge.sets, judge.answers = found.predictions, found.answers
         if folders:
-            judge.tuning = joined(list(_scored(judge, model, folders, options, console).values()))
+            found = score_folders(model, folders, options, console, label=judge.label)
+            judge.tuning = joined(list(found.predictions.values()))
+            judge.answer_tuning = joined_answers(list(found.answers.values()))
     _warn_of_overlap(folders, options, console)
 
 
-def _scored(
-    judge: Judge, model: LoadedReward, folders: Sequence[str], options: ValidateOptions, console: Console
-) -> dict[str, Predictions]:
-    data = _data(options, folders, model, console)
-    found = score_sets(model, data, options.data.dimension_map, console)
-    if data.bad_samples:
-        console.print(f"{judge.label}: {data.bad_samples} samples could not be read and are in none of the numbers")
-    return found
-
-
-def score_sets(
-    model: LoadedReward, data: PreferenceData, dimension_map: Mapping[str, str | None], console: Console
-) -> dict[str, Predictions]:
-    """The predictions table of every validation set; scores are logits, as in a run's own tables."""
-    import torch
-
-    from rewardkit.data.predictions import PredictionRows
-
-    found = {}
-    for name, loader in zip(data.val_names, data.val_dataloader(), strict=True):
-        rows = PredictionRows(model.dimensions, dimension_map=dimension_map)
-        with torch.no_grad(), Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            for batch in bar.track(loader, total=len(loader), description=f"scoring {name}"):
-                scores = model.model(batch.to(model.model.device)).scores.cpu()  # [N, D]
-                for n, record in enumerate(batch.records):
-                    mine = scores[batch.group == n].tolist()
-                    rows.add(record.group, mine, number=record.number, key=record.key, source=name, place=record.place)
-        found[name] = rows.predictions()
-    return found
+def _compared(results: Mapping[str, Mapping[str, Any]], judges: Sequence[Judge]) -> dict[str, dict[str, Any]]:
+    """The results without the sets of evaluators in which nothing is compared: those have answers alone."""
+    alone = {(judge.label, name) for judge in judges for name in judge.answers if not len(judge.sets[name].labels)}
+    return {
+        label: {name: rows for name, rows in sets.items() if (label, name) not in alone}
+        for label, sets in results.items()
+    }
 
 
 def _fill_in_data(options: ValidateOptions) -> None:
     """Takes the validation data of the first model that is a run, where none is given."""
     if options.data.val:
         return
-    from rewardkit.commands.open_model import options_of_run
+    from rewardkit.commands.open_checkpoint import options_of_run
 
     for name in options.model:
         path = Path(name)
@@ -207,24 +197,6 @@ def _warn_of_overlap(tune: Sequence[str], options: ValidateOptions, console: Con
             if told:
                 text = f"note: {ours.place} (data.tune) and {theirs.place} (data.val) share {told}"
                 console.print(text, highlight=False, soft_wrap=True)
-
-
-def _data(options: ValidateOptions, folders: Sequence[str], model: LoadedReward, console: Console) -> PreferenceData:
-    from rewardkit.commands.build_data import remote_access, sources
-    from rewardkit.data.datamodule import PreferenceData
-
-    return PreferenceData(
-        train=[],
-        val=sources(folders, "val", options.data.embedded, options.cache, console),
-        transform=model.model.transform,
-        tokenizer=model.model.tokenizer,
-        dimensions=model.dimensions,
-        dimension_map=options.data.dimension_map,
-        val_groups=options.data.batch_groups,
-        workers=options.data.workers,
-        max_bad_fraction=options.data.max_bad_fraction,
-        remote=remote_access(options.data.remote, options.cache),
-    )
 
 
 def _differences(judges: Sequence[Judge], protocols: Sequence[str], draws: int) -> list[dict[str, Any]]:

@@ -48,7 +48,8 @@ def print_validation(
         for name, rows in of_model.items():
             title = f"{label} on {name}"
             print_results(rows, f"{title} ({protocols[0]})" if len(protocols) == 1 else title, console)
-    print_legend(console)
+    if any(results.values()):
+        print_legend(console)
     names = [*sets]
     if len(results) > 1 or len(names) > 1:
         console.print()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rewardkit.errors import UserError
 
 if TYPE_CHECKING:
+    from rewardkit.data.answer_table import AnswerTable
     from rewardkit.data.predictions import Predictions
 
 TABLE = ".parquet"
@@ -25,12 +26,16 @@ class Judge:
         label: Short, and different from all others.
         sets: Name of each validation set to its predictions.
         tuning: Predictions on the tuning data, all sets in one table; None where nothing is tuned.
+        answers: Of an evaluator: name of each validation set to its answers.
+        answer_tuning: Of an evaluator: its answers on the tuning data.
     """
 
     name: str
     label: str
     sets: dict[str, Predictions] = field(default_factory=dict)
     tuning: Predictions | None = None
+    answers: dict[str, AnswerTable] = field(default_factory=dict)
+    answer_tuning: AnswerTable | None = None
 
     @property
     def is_table(self) -> bool:
@@ -41,6 +46,17 @@ class Judge:
 def is_table(name: str) -> bool:
     """Whether an entry names a predictions table."""
     return name.endswith(TABLE)
+
+
+def asks_questions(judge: Judge) -> bool:
+    """Whether an entry is an evaluator's table or bundle, as far as its files tell without reading weights."""
+    from rewardkit.data.answer_table import answers_path
+    from rewardkit.models.bundle_record import find_bundle, read_record
+
+    if judge.is_table:
+        return answers_path(judge.name).is_file()
+    bundle = find_bundle(Path(judge.name))
+    return bundle is not None and bool(read_record(bundle)["model"]["kind"] == "mllm")
 
 
 def short_labels(names: Sequence[str]) -> list[str]:
@@ -76,6 +92,14 @@ def read_table_sets(judge: Judge) -> None:
         judge.sets[str(source)] = Predictions(scores.reset_index(drop=True), labels.reset_index(drop=True))
     if not judge.sets:
         raise UserError(f"model={judge.name}: the predictions table is empty")
+    if asks_questions(judge):
+        from rewardkit.data.answer_table import AnswerTable, read_answers
+
+        said = read_answers(judge.name)
+        judge.answers = {
+            str(source): AnswerTable(said.questions, rows.reset_index(drop=True))
+            for source, rows in said.rows.groupby("source", sort=False)
+        }
 
 
 def take_tuning_tables(judges: Sequence[Judge], tune: Sequence[str]) -> list[str]:
@@ -100,6 +124,10 @@ def take_tuning_tables(judges: Sequence[Judge], tune: Sequence[str]) -> list[str
         if Path(name).resolve() == Path(judge.name).resolve():
             raise UserError(f"data.tune={name}: {TUNES_ON_ITSELF}")
         judge.tuning = read_predictions(name)
+        if asks_questions(Judge(name, name)):
+            from rewardkit.data.answer_table import read_answers
+
+            judge.answer_tuning = read_answers(name)
     return folders
 
 
@@ -120,6 +148,13 @@ def joined(sets: Sequence[Predictions]) -> Predictions:
         parts.append(replace(part, scores=scores, labels=labels))
         first = int(scores["group"].max()) + 1 if len(scores) else first
     return merge_predictions(parts)
+
+
+def joined_answers(sets: Sequence[AnswerTable]) -> AnswerTable | None:
+    """An evaluator's answers to several sets as one table; None where it gave none."""
+    from rewardkit.data.answer_table import merge_answers
+
+    return merge_answers(sets) if sets else None
 
 
 def _telling_parts(name: str) -> list[str]:

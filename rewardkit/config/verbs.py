@@ -46,7 +46,17 @@ class ValidateOptions:
     bootstrap: int = option(2000, at_least=100)
     """Resamples of groups behind each 95 % interval."""
     out: str | None = option(None)
-    """Folder for results.json, results.csv and the predictions tables. Default: nothing is written."""
+    """Folder for results.json, results.csv and the predictions tables, and of evaluators answers.csv and the answers
+    tables. Default: nothing is written."""
+    questions: str | None = option(None)
+    """What evaluators are asked, instead of their own questions: the name of a set, or a YAML file."""
+    answers: str = option("probabilities", choices=("probabilities", "generate"))
+    """How evaluators answer: by the probabilities of each question's options, or by writing; a text that begins with no
+    option counts as unparsed and is in no other measure."""
+    answer_tokens: int = option(16, at_least=1)
+    """Longest written answer of an evaluator, in tokens."""
+    base: str | None = option(None)
+    """Folder of an evaluator's base, where the model is an adapter alone and its base has moved."""
     device: str = option("auto")
     """cpu, cuda, cuda:N, or auto."""
     cache: CacheOptions = option(CacheOptions())
@@ -109,6 +119,9 @@ class ExportOptions:
     nothing else is said. Default: those it has."""
     base: str | None = option(None)
     """Folder of an evaluator's base, where the model is an adapter alone and its base has moved."""
+    like: str | None = option(None)
+    """With a checkpoint that lies in no run, as a ZeRO folder of another program: a run or bundle of the same model,
+    which says what the weights are of."""
 
 
 @dataclass

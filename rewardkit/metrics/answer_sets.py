@@ -12,7 +12,14 @@ from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.data.questions import Question, QuestionSet
 from rewardkit.metrics.answers import Answered, QuestionAnswers, question_answers
 from rewardkit.metrics.evalalign_answers import NA_SCORE, SKILLS, Aspect
-from rewardkit.metrics.evalalign_scores import Answers, AspectScore, aspect_scores, evalalign_overall
+from rewardkit.metrics.evalalign_scores import (
+    Answers,
+    AspectScore,
+    aspect_measurements,
+    aspect_scores,
+    evalalign_overall,
+)
+from rewardkit.metrics.intervals import DRAWS
 
 UNKNOWN_GENERATOR = "unknown"
 """Stands for the generator of images whose data do not name it."""
@@ -65,8 +72,51 @@ def evalalign_of_table(table: AnswerTable) -> dict[str, dict[str, Any]]:
     return found
 
 
+def evalalign_rows(table: AnswerTable, *, draws: int = DRAWS, seed: int = 0) -> list[dict[str, Any]]:
+    """EvalAlign's aggregates as rows that ``validate`` prints: generator by generator, aspect by aspect.
+
+    Args:
+        table: Of a set that ``is_evalalign``.
+        draws: Resamples of images behind each interval; 0 gives none.
+        seed: Of the resamples.
+
+    Returns:
+        Rows of generator, aspect, metric, value, low, high, n_scored, n_na, n_invalid, n_images (None where it is a
+        mean of both aspects).
+    """
+    rows = []
+    counted = ("n_scored", "n_na", "n_invalid", "n_images")
+    for generator, aspects in evalalign_of_table(table).items():
+        of = table.rows[table.rows["generator"].fillna(UNKNOWN_GENERATOR) == generator]
+        for aspect, score in aspects.items():
+            place = {"generator": generator, "aspect": aspect}
+            if aspect == "overall":
+                rows += [{**place, "metric": name, "value": value, "low": None, "high": None,
+                          **dict.fromkeys(counted)} for name, value in score.items()]  # fmt: skip
+                continue
+            answers, planned = _answers(of, aspect)  # type: ignore[arg-type]
+            ends = {m.metric: m.result(draws=draws, seed=seed)
+                    for m in aspect_measurements(answers, aspect, planned=planned)}  # type: ignore[arg-type]  # fmt: skip
+            for name in ("average_micro", "total_average", "normalised_macro"):
+                low, high = (ends[name].low, ends[name].high) if name in ends else (None, None)
+                counts = {key: getattr(score, key) for key in counted}
+                rows.append(
+                    {**place, "metric": name, "value": getattr(score, name), "low": low, "high": high, **counts}
+                )
+    return rows
+
+
 def _aspect(rows: pd.DataFrame, aspect: Aspect) -> AspectScore | None:
-    """Every image is planned, also one without a question on the aspect: published totals divide by images."""
+    """An aspect's aggregates of one generator's rows; None where none of its questions was asked."""
+    answers, planned = _answers(rows, aspect)
+    return aspect_scores(answers, aspect, planned=planned) if any(planned.values()) else None
+
+
+def _answers(rows: pd.DataFrame, aspect: Aspect) -> tuple[Answers, dict[str, list[str]]]:
+    """Image to question to answer, and image to its questions.
+
+    Every image is planned, also one without a question on the aspect: published totals divide by images.
+    """
     answers: dict[str, dict[str, str | float | None]] = defaultdict(dict)
     planned: dict[str, list[str]] = {}
     for row in rows.itertuples():
@@ -76,10 +126,7 @@ def _aspect(rows: pd.DataFrame, aspect: Aspect) -> AspectScore | None:
             planned[image].append(str(row.question))
             # An unparsed text goes in as it is: it was answered, and is no score.
             answers[image][str(row.question)] = row.text if row.outcome == "unparsed" else row.answer  # type: ignore[assignment]
-    if not any(planned.values()):
-        return None
-    given: Answers = answers
-    return aspect_scores(given, aspect, planned=planned)
+    return answers, planned
 
 
 def _answered(question: Question, row: Any) -> Answered:

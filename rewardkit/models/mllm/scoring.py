@@ -15,7 +15,7 @@ from rewardkit.data.answer_table import QuestionAnswer
 from rewardkit.data.questions import QuestionSet, read_questions, shipped_question_sets
 from rewardkit.errors import BadSample, DataError, UserError
 from rewardkit.models.mllm.answers import likeliest_answers, read_texts, scores_of
-from rewardkit.models.mllm.batch import ImageRows
+from rewardkit.models.mllm.batch import ImageRows, QuestionBatch
 from rewardkit.models.mllm.generation import MOST_TOKENS, written_answers
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.models.mllm.rows import QuestionRows
@@ -172,16 +172,27 @@ class LoadedEvaluator:
             raise UserError(f"answers={answers!r} is not one of {', '.join(get_args(Way))}")
         scores, said = [], []
         for start, read in self._read_batches(images, prompts, slots, batch_size):
-            mine, values = self._answer(read, answers, most_tokens)
+            batch = self.rows.collate(read).to(self.model.device)
+            mine, values = self.answer_batch(batch, answers, most_tokens=most_tokens)
             scores.append(scores_of(mine, values, len(read), self.dimensions))
             said += [replace(answer, image=start + answer.image) for answer in mine]
         return torch.cat(scores) if scores else torch.zeros(0, len(self.dimensions)), said
 
     @torch.no_grad()
-    def _answer(self, read: list[ImageRows], way: Way, most_tokens: int) -> tuple[list[QuestionAnswer], Tensor]:
-        """The answers of a batch, and what each question scores ``[A]``."""
-        batch = self.rows.collate(read).to(self.model.device)
-        if way == "generate":
+    def answer_batch(
+        self, batch: QuestionBatch, answers: Way, *, most_tokens: int = MOST_TOKENS
+    ) -> tuple[list[QuestionAnswer], Tensor]:
+        """The answers to a batch of the evaluator's rows, and what each question scores.
+
+        Args:
+            batch: On the model's device. What people answered may stand in its rows; it changes nothing.
+            answers: See ``score``.
+            most_tokens: Of a written answer.
+
+        Returns:
+            The answers, their ``image`` the place in the batch, and ``[A]``, NaN where an answer scores nothing.
+        """
+        if answers == "generate":
             said = read_texts(self.rows, batch, written_answers(self.model, self.rows, batch, most_tokens=most_tokens))
             values = [torch.nan if answer.expected is None else answer.expected for answer in said]
             return said, torch.tensor(values, device=self.model.device)
