@@ -22,7 +22,7 @@ from rewardkit.models.mllm.small import CELL, MERGE, question_texts, small_qwen2
 KEYS = ("body", "Hand", "face", "object", "common")
 """EvalAlign's questions of faithfulness; it asks them of every image."""
 
-GRIDS = {144: (12, 12), 256: (16, 16), 576: (24, 24), 1024: (32, 32), 1500: (30, 50), 2304: (48, 48)}
+GRIDS = {144: (12, 12), 256: (16, 16), 576: (24, 24), 1024: (32, 32), 1500: (30, 50)}
 """Image tokens to rows and columns of cells of 28 pixels."""
 
 

@@ -1,6 +1,6 @@
 """Scoring five questions on an image in one reading, against a ``generate`` call for each question.
 
-    python tools/bench/evaluator_scoring.py [--rounds 5] [--tokens 144,256,576,1024,1500,2304] [--json FILE]
+    python tools/bench/evaluator_scoring.py [--rounds 5] [--tokens 144,256,576,1024,1500] [--json FILE]
                                             [--plot FILE] [--check]
 
 One random Qwen2.5-VL (``evaluator_model.py``), one image, EvalAlign's five questions of faithfulness, one thread. What
