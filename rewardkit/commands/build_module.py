@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewardkit.commands.build_objective import build_objective, term_coefficients
 from rewardkit.config.schema import FitOptions
-from rewardkit.data.index import Scale
+from rewardkit.data.datamodule import PreferenceData
+from rewardkit.models.kinds import AnyReward
 from rewardkit.models.mllm.model import MLLMReward
+from rewardkit.models.mllm.options import in_columns
 from rewardkit.modules.compiling import compile_towers
 from rewardkit.modules.mllm_evaluator import MLLMEvaluator
 from rewardkit.modules.optimisation import Optimisation
 from rewardkit.modules.pairwise_clip_reward import PairwiseCLIPReward
 
 
-def build_module(
-    options: FitOptions, model: nn.Module, scales: Mapping[str, Scale], *, class_weights: Tensor | None = None
-) -> PairwiseCLIPReward | MLLMEvaluator:
+def build_module(options: FitOptions, model: AnyReward, data: PreferenceData) -> PairwiseCLIPReward | MLLMEvaluator:
     """The LightningModule: model (its towers compiled where asked for, in a run), objective and optimisation.
 
     Args:
         options: All options of ``fit``.
         model: The reward.
-        scales: Model dimension to the scale of its ratings in the training data.
-        class_weights: Factor of each option of each question, for ``objective.option.class_weights=balanced``.
+        data: The training data, for the scales of their ratings and for how often each option is the answer.
     """
     if options.trainer.compile and not options.dry_run:
         compile_towers(model)
-    asks = isinstance(model, MLLMReward)
+    assert data.train_data is not None
     objective = build_objective(
         options.objective,
-        model.dimensions,  # type: ignore[arg-type]
-        scales,
-        asks=asks,
-        class_weights=class_weights,
+        model.dimensions,
+        data.train_data.scales,
+        asks=isinstance(model, MLLMReward),
+        class_weights=_class_weights(options, model, data),
     )
     common = {"coefficients": term_coefficients(options.objective), "seed": options.seed}
     if isinstance(model, MLLMReward):
@@ -47,6 +44,14 @@ def build_module(
         **common,  # type: ignore[arg-type]
         max_logit_scale=options.model.max_logit_scale,
     )
+
+
+def _class_weights(options: FitOptions, model: AnyReward, data: PreferenceData) -> Tensor | None:
+    """Factor of each option of each question, where they are asked for."""
+    if not isinstance(model, MLLMReward) or options.objective.option.class_weights == "none":
+        return None
+    assert model.rows is not None
+    return in_columns(data.class_weights(), model.rows.questions.questions, fill=1.0)
 
 
 def optimisation(options: FitOptions) -> Optimisation:

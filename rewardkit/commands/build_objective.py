@@ -55,7 +55,8 @@ def build_objective(
         dimensions: The model's.
         scales: Model dimension to the scale of its ratings, for terms over ratings.
         asks: Whether the model is an evaluator, which has several scores to learn on.
-        class_weights: Factor of each option of each question; see ``OptionObjective``.
+        class_weights: Factor of each option of each question, used where the options ask for it; see
+            ``OptionObjective``.
     """
     names = tuple(dimensions)
     terms: dict[str, nn.Module] = {}

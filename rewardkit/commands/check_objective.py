@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rewardkit.config.compose import COMMAND_LINE
 from rewardkit.config.messages import did_you_mean
@@ -141,13 +141,20 @@ def _pairs_problems(objective: ObjectiveOptions) -> Iterator[str]:
             yield f"objective.{term}.of: rating_gap needs ratings, and {why}; {remedy}, or objective.{term}.of=constant"
 
 
-def check_labels(objective: ObjectiveOptions, data: Mixture, origins: Mapping[str, str]) -> list[str]:
+def check_labels(
+    objective: ObjectiveOptions,
+    data: Mixture,
+    origins: Mapping[str, str],
+    *,
+    option_labels: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Refuses an objective for which the training data have no labels.
 
     Args:
         objective: Checked by ``objective_problems``.
         data: The training data.
         origins: Key to where its value was set.
+        option_labels: Of an evaluator: question to the training labels of each of its options.
 
     Returns:
         Notes: a recipe's caption_contrast adds nothing on data without captions, and need not keep anybody from
@@ -157,6 +164,13 @@ def check_labels(objective: ObjectiveOptions, data: Mixture, origins: Mapping[st
         ConfigError: With every problem.
     """
     problems = [problem for term in objective.name for problem in _label_problems(objective, term, data)]
+    if not any(labels.sum() for labels in (option_labels or {}).values()):
+        problems += [
+            f"objective.name: {term} learns from answers to questions, and no answer in the training data is an option "
+            f"of {', '.join(option_labels or {})}: {_there(data.dimensions, data)}"
+            for term in objective.name
+            if term in ASKED
+        ]
     notes = []
     if CAPTION_CONTRAST in objective.name and not data.has_captions():
         others = ",".join(name for name in objective.name if name != CAPTION_CONTRAST)

@@ -117,7 +117,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         callbacks=callbacks.all,
     )
     assert data.train_data is not None
-    module = build_module(options, model, data.train_data.scales)
+    module = build_module(options, model, data)
     command = f"python -m rewardkit fit resume={layout.root}"
     stopped = _train(trainer, module, data, callbacks.interruption, opened, command)
     if stopped is not None:
@@ -178,7 +178,8 @@ def _model_and_data(
         features=build_features(options, model, console),
     )
     assert data.train_data is not None
-    for note in check_labels(options.objective, data.train_data, composed.origins):
+    labels = data.option_labels
+    for note in check_labels(options.objective, data.train_data, composed.origins, option_labels=labels):
         if not console.quiet:
             print(f"note: {note}", file=sys.stderr)
     return model, data

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from rewardkit.data.augment import Augmentation
@@ -175,10 +177,14 @@ class PreferenceData(pl.LightningDataModule):
         """Samples met so far that could not be used, training and validation."""
         return sum(len(bad) for bad in self._bad.values())
 
+    @property
+    def option_labels(self) -> dict[str, NDArray[np.float64]]:
+        """Question to the training labels of each of its options (``AnsweredQuestions``); empty without questions."""
+        return self._questions["train"].option_labels if "train" in self._questions else {}
+
     def class_weights(self, most: float = MOST_WEIGHT) -> dict[str, tuple[float, ...]]:
         """Question to a weight for each of its options, from the training labels; see ``class_weights``."""
-        labels = self._questions["train"].option_labels
-        return {key: class_weights(counts, most) for key, counts in labels.items()}
+        return {key: class_weights(counts, most) for key, counts in self.option_labels.items()}
 
     def train_dataloader(self) -> BatchLoader:
         """Micro-batches of this rank from the current position; its length is that of a whole epoch."""

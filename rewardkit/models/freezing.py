@@ -73,9 +73,9 @@ def groups_of_model(model: nn.Module) -> dict[Tower, tuple[LayerGroup, ...]]:
     Raises:
         UserError: The groups of a tower are not known.
     """
-    if hasattr(model, "layer_groups"):
-        told: dict[Tower, tuple[LayerGroup, ...]] = model.layer_groups()
-        return told
+    own: Callable[[], dict[Tower, tuple[LayerGroup, ...]]] | None = getattr(model, "layer_groups", None)
+    if own is not None:
+        return own()
     found = towers_of(model)
     if found is None:
         return {}

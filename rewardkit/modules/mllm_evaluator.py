@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from rewardkit.data.batch import Batch
 from rewardkit.metrics.live import OptionAccuracy, PairAccuracy
 from rewardkit.models.mllm.answers import likeliest_answers, scores_of
+from rewardkit.models.mllm.batch import QuestionBatch
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.modules.gradients import finish_gradients, norm_of_engine, reach_all
 from rewardkit.modules.optimisation import (
@@ -103,6 +104,8 @@ class MLLMEvaluator(pl.LightningModule):
         Scores are those of the answers that count: NaN where nothing was asked, or a gate is closed.
         """
         output = self(batch)
+        assert self.model.rows is not None and isinstance(batch.questions, QuestionBatch)
+        assert output.asked_scores is not None
         answers = likeliest_answers(self.model.rows, batch.questions, output)
         counted = scores_of(answers, output.asked_scores, len(output.scores), self.model.dimensions)
         return replace(output, scores=counted)

@@ -88,8 +88,8 @@ def parameter_groups(
 
 def head_prefixes(model: nn.Module) -> tuple[str, ...]:
     """What the names of a reward model's heads begin with: as it says itself, else all children but the towers."""
-    if hasattr(model, "head_prefixes"):
-        told: tuple[str, ...] = model.head_prefixes
+    told: tuple[str, ...] | None = getattr(model, "head_prefixes", None)
+    if told is not None:
         return told
     found = towers_of(model)
     return tuple(f"{name}." for name, _ in model.named_children() if found is None or name != found[0])

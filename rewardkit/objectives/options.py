@@ -84,6 +84,8 @@ class OptionObjective(nn.Module):
         UserError: An unknown kind, or a factor of a dimension that the model lacks.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         dimensions: Sequence[str],
@@ -119,15 +121,15 @@ class OptionObjective(nn.Module):
         _check_columns(logits, shares)
         told = shares.sum(dim=-1, keepdim=True)
         shares = shares / torch.where(told > 0, told, torch.ones_like(told))
-        losses = option_loss(logits, shares, self.kind, self._weights(labels.questions.asked_question, shares))
+        losses = option_loss(logits, shares, self.kind, self._weights(labels.questions, shares))
         terms = sums_by_dimension(losses, labels.questions.asked_dimension, len(self.dimensions))
         return loss_of(divided(terms, denominators.options), self.dimensions, self.factors)
 
-    def _weights(self, question: Tensor, shares: Tensor) -> Tensor | None:
+    def _weights(self, questions: Any, shares: Tensor) -> Tensor | None:
         """Each row's factors in the columns of the batch, whose longest question may be shorter than the set's."""
         if self.class_weights is None:
             return None
-        weights = self.class_weights[question].to(shares)
+        weights = self.class_weights[questions.asked_question].to(shares)
         options = shares.shape[-1] - 1
         return torch.cat([weights[:, :options], weights[:, -1:]], dim=-1)
 

@@ -46,6 +46,30 @@ def test_by_hand() -> None:
     assert option_loss(logits, soft, "kl").item() == pytest.approx(expected - entropy)
 
 
+def test_weights_count_an_option_as_if_more_had_chosen_it() -> None:
+    logits = torch.randn(1, 3, generator=torch.Generator().manual_seed(3))
+    shares, weights = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[3.0, 1.0, 1.0]])
+    weighed = option_loss(logits, shares, weights=weights)
+    as_if = torch.tensor([[0.75, 0.25, 0.0]])
+    torch.testing.assert_close(weighed, 2 * option_loss(logits, as_if))
+    torch.testing.assert_close(option_loss(logits, shares, "kl", weights), 2 * option_loss(logits, as_if, "kl"))
+
+
+def test_class_weights_are_those_of_the_question_in_the_columns_of_the_batch() -> None:
+    weights = torch.tensor([[1.0, 1.0, 1.0, 1.0], [5.0, 2.0, 9.0, 7.0]])  # a set whose longest question has 3 options
+    objective = OptionObjective(("a",), class_weights=weights)
+    logits = torch.zeros(3, 3)
+    questions = SimpleNamespace(
+        option_target=torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]),
+        asked_dimension=torch.tensor([0, 0, 0]),
+        asked_question=torch.tensor([0, 1, 1]),
+    )
+    output = RewardOutput(scores=torch.zeros(1, 1), option_logits=logits)
+    loss = objective(output, SimpleNamespace(questions=questions), SimpleNamespace(options=torch.tensor([3.0])))
+    assert loss.total.item() == pytest.approx(math.log(3) * (1 + 2 + 7) / 3)
+    assert "class_weights" not in objective.state_dict()
+
+
 def test_hard_answers_are_torchs_cross_entropy() -> None:
     logits = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     answer = torch.tensor([0, 4, 2, 2, 1, 3, 4])

@@ -5,6 +5,7 @@ Columns are those of ``Batch.answer_target``: the options that apply in the ques
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +71,26 @@ def question_text(question: Question, columns: tuple[OptionColumn, ...], phrase:
     stem = question.text if phrase is None else question.text.replace(SLOT, phrase)
     lines = [f"{column.character}. {question.options[column.place].text}" for column in columns]
     return "\n".join([stem, "Options:", *lines, "Answer with the character of one option."])
+
+
+def in_columns(values: Mapping[str, Sequence[float]], questions: Sequence[Question], *, fill: float) -> Tensor:
+    """One number for each option of each question, in the columns of a model's answers.
+
+    Args:
+        values: Question to one number for each of its options, in their order.
+        questions: Q of them, whose longest has O options that apply.
+        fill: Where a question has no such column.
+
+    Returns:
+        float32 ``[Q, O + 1]``, N/A last.
+    """
+    columns = [option_columns(question) for question in questions]
+    widest = max(sum(column.value is not None for column in of) for of in columns)
+    found = torch.full((len(questions), widest + 1), fill)
+    for q, (question, of) in enumerate(zip(questions, columns, strict=True)):
+        for n, column in enumerate(of):
+            found[q, -1 if column.value is None else n] = values[question.key][column.place]
+    return found
 
 
 def option_probabilities(option_logits: Tensor) -> Tensor:
