@@ -144,6 +144,20 @@ def truncated_share(data: PreferenceData, context_length: int) -> float:
     return float((tokens > context_length).mean())
 
 
+def mixing(options: FitOptions, data: PreferenceData) -> list[str]:
+    """Each weighted source's share of the training, and how often its groups come in it; nothing without weights."""
+    mixture = data.train_data
+    if mixture is None or mixture.weights is None:
+        return []
+    units = options.trainer.max_steps * options.data.batch_groups
+    told = []
+    for name, weight, index in zip(options.data.train, mixture.weights, mixture.indices, strict=True):
+        share = weight / sum(mixture.weights)
+        times = f", each of its {len(index)} groups {share * units / len(index):.1f} times"
+        told.append(f"{Source(name).label} {share:.1%}{times if options.data.pairing == 'grouped' else ''}")
+    return told
+
+
 def announce(options: FitOptions, model: AnyReward, data: PreferenceData, opened: Opened, console: Console) -> None:
     """Says what is about to be trained, on what, and where it goes."""
     from rewardkit.engine.precision import find_precision
@@ -167,6 +181,7 @@ def announce(options: FitOptions, model: AnyReward, data: PreferenceData, opened
         f"{'comparisons' if options.data.pairing == 'pairs' else 'groups'}, "
         f"{options.trainer.max_steps / data.schedule.steps_per_epoch:.1f} epochs, precision "
         f"{find_precision(options.trainer.precision)}",
+        *(f"mix     {line}" for line in mixing(options, data)),
         f"run     {opened.layout.root}" + (f", continued from step {opened.step}" if opened.step else ""),
     ]
     if not isinstance(model, MLLMReward):  # which cuts nothing

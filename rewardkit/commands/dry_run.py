@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from rewardkit.commands.build_data import build_data
+from rewardkit.commands.build_data import build_data, mixing
 from rewardkit.commands.build_model import build_model
 from rewardkit.commands.build_module import build_module
 from rewardkit.commands.check_objective import check_labels
@@ -39,9 +39,9 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
     model = build_model(options)
     data = build_data(options, model, ranks=ranks, errors_path=None, console=console)
     assert data.train_data is not None
-    for note in check_labels(options.objective, data.train_data, origins):
+    for note in check_labels(options.objective, data.train_data, origins, option_labels=data.option_labels):
         print(f"note: {note}", file=sys.stderr)
-    module = build_module(options, model, data.train_data.scales)
+    module = build_module(options, model, data)
     console.print(parameter_table(model, module.objective, layer_decay=options.optim.layer_decay))
     batch = next(iter(data.train_dataloader()))
     console.print(batch_table(batch))
@@ -54,6 +54,8 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
         f"{ranks} ranks, {data.accumulation} micro-batches of {data.schedule.micro_groups} each a step",
         highlight=False,
     )
+    for line in mixing(options, data):
+        console.print(line, highlight=False)
     activations = _forward_backward(module, batch, options)
     console.print(memory_line(model, activations), highlight=False)
     console.print("dry run: nothing was trained and nothing written")
