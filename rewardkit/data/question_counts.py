@@ -19,13 +19,37 @@ from rewardkit.data.mixture import Mixture
 from rewardkit.data.questions import Question, QuestionSet
 from rewardkit.errors import UserError
 
-_Answers = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
-
 CHUNK = 65_536
 """Groups whose answers are looked at at a time, where all are."""
 
 MOST_WEIGHT = 10.0
 """The largest of ``class_weights``, before they are brought to a mean of 1: a few odd answers must not rule a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers of some groups, each ``[A]``.
+
+    Attributes:
+        place: The group's place among those groups.
+        candidate: In its group.
+        dimension: The model's.
+        value: NaN is N/A.
+    """
+
+    place: NDArray[np.int64]
+    candidate: NDArray[np.int64]
+    dimension: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+    @property
+    def of_candidate(self) -> NDArray[np.int64]:
+        """A number for each group and candidate; a group has fewer than 2 ** 15 candidates."""
+        return self.place * 2**16 + self.candidate
+
+    def where(self, kept: NDArray[np.bool_]) -> Answers:
+        """Some of them."""
+        return Answers(self.place[kept], self.candidate[kept], self.dimension[kept], self.value[kept])
 
 
 @dataclass(slots=True)
@@ -93,34 +117,34 @@ class AnsweredQuestions:
         total = np.zeros(len(self.mixture.dimensions))
         for begin in range(0, len(positions), CHUNK):
             chosen = slice(begin, begin + CHUNK)
-            for place, candidate, column, value in self.answers(positions[chosen]):
-                there = np.ones(len(place), bool) if asked is None else asked[chosen][place, column]
+            for answers in self.answers(positions[chosen]):
+                if asked is not None:
+                    answers = answers.where(asked[chosen][answers.place, answers.dimension])
                 for dimension, values in zip(self._columns, self._values, strict=True):
-                    fits = there & (column == dimension) & (option_places(value, values) >= 0)
-                    total[dimension] += len(np.unique(_candidates(place, candidate)[fits]))
+                    on = answers.where(answers.dimension == dimension)
+                    total[dimension] += len(np.unique(on.of_candidate[option_places(on.value, values) >= 0]))
         return total
 
     @cached_property
     def option_labels(self) -> dict[str, NDArray[np.float64]]:
         """Question to the labels of each option, float64 ``[O]``: each answered candidate is one, shared by options."""
         found = {question.key: np.zeros(len(question.options)) for question in self.questions.questions}
-        for place, candidate, column, value in self._all_answers():
+        for answers in self._all_answers():
             for question, dimension, values in zip(self.questions.questions, self._columns, self._values, strict=True):
-                option = option_places(value, values)
-                fits = (column == dimension) & (option >= 0)
-                _, row, answers = np.unique(
-                    _candidates(place, candidate)[fits], return_inverse=True, return_counts=True
-                )
-                found[question.key] += np.bincount(option[fits], 1 / answers[row], len(values))
+                on = answers.where(answers.dimension == dimension)
+                option = option_places(on.value, values)
+                fits = option >= 0
+                _, row, said = np.unique(on.of_candidate[fits], return_inverse=True, return_counts=True)
+                found[question.key] += np.bincount(option[fits], 1 / said[row], len(values))
         return found
 
     @cached_property
     def unfit(self) -> dict[str, Unfit]:
         """The model's dimensions with answers that are an option of none of their questions."""
         found: dict[str, Unfit] = {}
-        for _, _, column, value in self._all_answers():
+        for answers in self._all_answers():
             for place, name in enumerate(self.mixture.dimensions):
-                said = value[column == place]
+                said = answers.value[answers.dimension == place]
                 fits = np.zeros(len(said), bool)
                 for dimension, values in zip(self._columns, self._values, strict=True):
                     if dimension == place:
@@ -129,17 +153,12 @@ class AnsweredQuestions:
                     found.setdefault(name, Unfit()).add(said[~fits])
         return found
 
-    def _all_answers(self) -> Iterator[_Answers]:
+    def _all_answers(self) -> Iterator[Answers]:
         for begin in range(0, len(self.mixture), CHUNK):
             yield from self.answers(np.arange(begin, min(begin + CHUNK, len(self.mixture))))
 
-    def answers(self, positions: NDArray[np.integer]) -> Iterator[_Answers]:
-        """The answers of some groups on the model's dimensions, source after source.
-
-        Yields:
-            Of each answer: the group's place in ``positions``, the candidate, the model's dimension, the value (NaN is
-            N/A).
-        """
+    def answers(self, positions: NDArray[np.integer]) -> Iterator[Answers]:
+        """The answers of some groups on the model's dimensions, source after source."""
         for number, index in enumerate(self.mixture.indices):
             places, rows = self.mixture.rows_of(positions, number)
             starts = self._starts[number]
@@ -148,14 +167,14 @@ class AnsweredQuestions:
             each = np.repeat(starts[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(
                 counts.sum()
             )
-            column = self.mixture.columns(number)[index.each_answer_dimension[each]]
-            kept = column >= 0
-            yield (
-                np.repeat(places, counts)[kept],
-                index.each_answer_candidate[each][kept].astype(np.int64),
-                column[kept],
-                index.each_answer_value[each][kept],
+            dimension = self.mixture.columns(number)[index.each_answer_dimension[each]]
+            found = Answers(
+                np.repeat(places, counts),
+                index.each_answer_candidate[each].astype(np.int64),
+                dimension,
+                index.each_answer_value[each],
             )
+            yield found.where(dimension >= 0)
 
 
 def class_weights(labels: NDArray[np.float64], most: float = MOST_WEIGHT) -> tuple[float, ...]:
@@ -177,11 +196,6 @@ def class_weights(labels: NDArray[np.float64], most: float = MOST_WEIGHT) -> tup
     found = np.ones(len(labels))
     found[there] = weights
     return tuple(found.tolist())
-
-
-def _candidates(place: NDArray[np.int64], candidate: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each group and candidate; groups have fewer than 2 ** 15 candidates."""
-    return place * 2**16 + candidate
 
 
 def option_values(question: Question) -> NDArray[np.float64]:
