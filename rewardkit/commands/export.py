@@ -32,8 +32,12 @@ def run(arguments: list[str]) -> int:
     from rewardkit.models.load import LoadedReward
 
     quieten(None)
-    loaded = open_model(options.model, device="cpu", base=options.base)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if _is_plain_bundle_of_checkpoint(options):  # straight into the bundle: a model that is opened is in memory twice
+        bundle_of_file(Path(str(options.model)), out, like=options.like)
+        print(f'wrote {out}; load it with rewardkit.load("{out}").score(images, prompts)')
+        return EXIT_DONE
+    loaded = open_model(options.model, device="cpu", base=options.base, like=options.like)
     if not isinstance(loaded, LoadedReward):
         from rewardkit.commands.export_evaluator import export as export_evaluator
 
@@ -49,7 +53,7 @@ def run(arguments: list[str]) -> int:
     if options.to == "bundle":
         source = Path(str(options.model))
         folder = source if (source / RECORD).is_file() else source / "bundle"
-        if source.is_file():
+        if source.is_file():  # an ImageReward.pt
             bundle_of_file(source, out)
         elif not folder.is_dir():  # a CLIP's folder
             save_bundle(out, loaded.model)
@@ -74,3 +78,11 @@ def run(arguments: list[str]) -> int:
     for dimension, folder in export(out, loaded.model, dimensions=options.dimensions).items():
         print(f"{dimension}: wrote {folder}; load it with {usage.format(folder)}")
     return EXIT_DONE
+
+
+def _is_plain_bundle_of_checkpoint(options: ExportOptions) -> bool:
+    """Whether a training's checkpoint is to be written as it is."""
+    from rewardkit.commands.open_checkpoint import is_checkpoint
+
+    chosen = options.form is not None or options.questions or options.dimensions or options.base is not None
+    return options.model is not None and options.to == "bundle" and not chosen and is_checkpoint(Path(options.model))

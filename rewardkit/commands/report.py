@@ -37,7 +37,7 @@ def _folders_of(root: Path) -> list[Path]:
     from rich.console import Console
 
     from rewardkit.commands.build_data import sources
-    from rewardkit.commands.open_model import options_of_run
+    from rewardkit.commands.open_checkpoint import options_of_run
     from rewardkit.data.remote import is_url
 
     try:

@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from open_clip.hf_model import HFTextEncoder
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from rewardkit.models.blip import BLIPReward
 from rewardkit.models.blip_bundle import describe_blip
 from rewardkit.models.bundle_card import card_text
-from rewardkit.models.bundle_record import FORMAT, FORMAT_VERSIONS, RECORD, WEIGHTS, sha256_of, versions
+from rewardkit.models.bundle_record import FORMAT, FORMAT_VERSIONS, RECORD, WEIGHTS, sha256_of, storable, versions
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.kinds import Reward
 from rewardkit.models.overall import describe_overall
@@ -124,8 +123,7 @@ def bundle_tensors(model: Reward) -> tuple[dict[str, Tensor], dict[str, str]]:
             continue
         value = tensor.detach().cpu()
         value = value.reshape(()) if name in ("logit_scale", "logit_bias") else value
-        # A copy, because two tensors may be views of one storage, which safetensors refuses.
-        tensors[name] = value.clone(memory_format=torch.contiguous_format)
+        tensors[name] = storable(value)
     return tensors, tied
 
 

@@ -12,6 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 import rewardkit
 from rewardkit.errors import CheckpointError, UserError
 
@@ -26,6 +29,16 @@ _PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "pillow")
 """Packages whose version can move a score."""
 
 _NEEDED = ("model", "dimensions", "output", "preprocessing", "weights", "calibration", "versions")
+
+
+def storable(tensor: Tensor) -> Tensor:
+    """A tensor as safetensors takes it: on the CPU, in one piece, and alone in its memory; copied only where it is not.
+
+    Two tensors may be views of one storage, which safetensors refuses.
+    """
+    value = tensor.detach().cpu()
+    is_alone = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
+    return value if is_alone else value.clone(memory_format=torch.contiguous_format)
 
 
 def find_bundle(folder: Path) -> Path | None:

@@ -40,6 +40,7 @@ from rewardkit.models.bundle_record import (
     digest_of,
     read_record,
     sha256_of,
+    storable,
     versions,
     warn_of_versions,
 )
@@ -155,7 +156,7 @@ def evaluator_tensors(model: MLLMReward, form: Form) -> tuple[dict[str, Tensor],
         if tensor.numel() and owner.setdefault(place, name) != name:
             tied[name] = owner[place]
             continue
-        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensors[name] = storable(tensor)
     return tensors, tied
 
 
