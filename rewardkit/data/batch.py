@@ -109,7 +109,7 @@ class Batch:
         answer_candidate: int64 ``[A]``.
         answer_target: float32 ``[A, O + 1]``, shares of the raters' answers over the scale's O levels and N/A (last).
         ratings: float32 ``[N, D]``, mean numeric answer, NaN where missing.
-        caption_tokens: int64 ``[C, L']``, each distinct caption of the batch once; C is 0 where the data has none.
+        caption_tokens: int64 ``[C, L']``, each distinct caption of the batch once; C is 0 where none is asked for.
         caption: int64 ``[N]``, the candidate's row of ``caption_tokens``, -1 where it has none.
         denominators: See ``Denominators``.
         keys: Sample keys, G of them. Groups that could be used come first, the dummies of bad samples last.

@@ -138,13 +138,17 @@ def denominators(counts: LabelCounts) -> Denominators:
 
 
 def _captions(groups: Iterable[Group], candidates: int, tokenize: Tokenizer, *, asked: bool) -> tuple[Tensor, Tensor]:
-    """Distinct captions' tokens ``[C, L']`` and each candidate's row of them ``[N]``, -1 without a caption."""
+    """Distinct captions' tokens ``[C, L']`` and each candidate's row of them ``[N]``, -1 without a caption.
+
+    Where captions are asked for and there is none, C is 1, an empty text that is nobody's: ranks that exchange weights
+    or gradients layer by layer must all send captions through the text tower.
+    """
     rows: dict[str, int] = {}
     caption: list[int] = []
     for group in groups if asked else ():
         texts = captions_of(group)
         caption += [rows.setdefault(text, len(rows)) for text in texts] if texts else [-1] * len(group.candidates)
     caption += [-1] * (candidates - len(caption))
-    if not rows:
+    if not asked:
         return torch.zeros(0, 1, dtype=torch.int64), torch.tensor(caption)
-    return cut_tokens(tokenize(list(rows)), tokenize.pad_id), torch.tensor(caption)
+    return cut_tokens(tokenize(list(rows) or [""]), tokenize.pad_id), torch.tensor(caption)

@@ -112,6 +112,11 @@ def test_a_batch_without_any_label(tokenizer):
     assert shapes == {"target": (0, 3), "ranking_rank": (0, 0), "answer_target": (0, 1), "first": (0,)}
     assert batch.caption_tokens.shape[0] == 0 and batch.caption.tolist() == [-1]
     assert batch.to(torch.float64).bad == []
+    asked = collate(
+        [EmptyPlace()], space=LabelSpace(("overall",), {}, {}, captions=True), tokenize=tokenizer, size=4, counts=COUNTS
+    )
+    assert asked.caption_tokens.shape[0] == 1, "captions that are asked for go through the text tower on every rank"
+    assert asked.caption.tolist() == [-1]
 
 
 def test_cut_tokens():

@@ -116,7 +116,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
         "average": {f"model.{name}": tensor.clone() for name, tensor in average.state_dict()["average"].items()},
         "scores": torch.tensor(predictions.scores["score"].to_numpy()),
         "comparisons": len(predictions.labels),
-        "bad": data.bad_samples,
+        "bad": int(trainer.strategy.reduce(torch.tensor(float(data.bad_samples)), reduce_op="sum")),
     }
 
 
