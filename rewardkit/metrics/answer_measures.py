@@ -44,6 +44,17 @@ def most_frequent_accuracy(answers: QuestionAnswers) -> float | None:
     return float(np.bincount(said).max() / len(said)) if len(said) else None
 
 
+def confusion(answers: QuestionAnswers) -> NDArray[np.float64]:
+    """What was chosen ``[C, C]`` (columns) where most people said an option (rows); N/A last.
+
+    A choice shared by equally probable options counts in parts.
+    """
+    counted = (answers.majority >= 0) & _labelled(answers)
+    found = np.zeros((answers.chosen.shape[1],) * 2)
+    np.add.at(found, answers.majority[counted], answers.chosen[counted])
+    return found
+
+
 def annotator_accuracy(answers: QuestionAnswers) -> float | None:
     """How often one person's answer is that of most of the others, over all people; divided others are dropped.
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from rewardkit.metrics.answer_measures import PROTOCOL
 from rewardkit.report.charts import COLOURS, SMALL, WIDE, Line, histogram, line_chart, margin_histogram
 from rewardkit.report.evaluation import Evaluation, margins
 from rewardkit.report.scales import number
+
+MAIN_MEASURES = ("option_accuracy", "srcc")
+"""Measures of answers whose curves stand in the page's first rank."""
 
 MAX_OTHER_CURVES = 24
 """Curves of other metrics that a page shows."""
@@ -48,10 +52,7 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     families = dict.fromkeys(
         name.rpartition("/")[0] for name in left if name.startswith("val/") and name.count("/") > 1
     )
-    for family in families:
-        title = f"Held-out accuracy ({', '.join(family.split('/')[1:])})"
-        taken = _take(left, "", f"{family}/")
-        figures.append(_figure(title, "accuracy", taken, {}, f"{family}/", reference={"chance": 0.5}))
+    figures += [_held_out(family, _take(left, "", f"{family}/")) for family in families]
     figures.append(_figure("Learning rate", "learning rate", _take(left, "train/lr", ""), {}, "train/"))
     labels = {"train/throughput/images_per_s": "images", "train/throughput/comparisons_per_s": "comparisons"}
     speed: dict[str, Curve] = {name: left.pop(name) for name in labels if name in left}
@@ -60,6 +61,20 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     for name in sorted(left)[:MAX_OTHER_CURVES]:
         figures.append(_figure(name, name.rsplit("/", 1)[-1].replace("_", " "), {name: left[name]}, {}, "", main=False))
     return [figure for figure in figures if figure.svg or figure.note]
+
+
+def _held_out(family: str, taken: Mapping[str, Curve]) -> Figure:
+    """Curves of one protocol by dimension, or of one measure of answers by question (``val/[SET/]answers/MEASURE``)."""
+    *around, last = family.split("/")[1:]
+    if PROTOCOL in around:
+        place = "".join(f" ({name})" for name in around if name != PROTOCOL)
+        measure = last.replace("_", " ")
+        return _figure(
+            f"Held-out answers: {measure}{place}", measure, taken, {}, f"{family}/", main=last in MAIN_MEASURES
+        )
+    title = f"Held-out accuracy ({', '.join((*around, last))})"
+    main = last != "accuracy"  # PROTOCOL/accuracy: of pairs of an evaluator's answers
+    return _figure(title, "accuracy", taken, {}, f"{family}/", reference={"chance": 0.5}, main=main)
 
 
 def _loss_figures(left: dict[str, Curve]) -> list[Figure]:

@@ -15,11 +15,12 @@ from rewardkit.config.layout import RunLayout
 from rewardkit.config.options import leaves
 from rewardkit.config.schema import FitOptions
 from rewardkit.report.against import Gain, compare_evaluations
+from rewardkit.report.answers import AnswerSection, answer_section
 from rewardkit.report.charts import share_axis
 from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
 from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluations_of_summary, summary_of_set
 from rewardkit.report.figures import Figure, curve_figures, margin_figures, score_figures
-from rewardkit.report.run_files import Option, RunFiles, read_run, read_tables
+from rewardkit.report.run_files import Option, RunFiles, read_answer_tables, read_run, read_tables
 from rewardkit.report.scales import Axis
 from rewardkit.report.template import PAGE, environment
 
@@ -53,6 +54,7 @@ class SetSection:
         axis: Of its intervals.
         parts: (dimension, tables), the headline dimension first.
         disagreements: (dimension, disagreements), likewise.
+        answers: Of an evaluator: its answers to its questions.
     """
 
     evaluation: Evaluation
@@ -64,6 +66,7 @@ class SetSection:
     margins: list[Figure]
     parts: list[tuple[str, list[PartTable]]]
     disagreements: list[tuple[str, list[Disagreement]]]
+    answers: AnswerSection | None
 
 
 def write_report(run: RunLayout, *, against: RunLayout | None = None, folders: Sequence[Path] = ()) -> Path:
@@ -137,8 +140,11 @@ def render(
     other: str,
 ) -> str:
     """The page as HTML. Everything that came from a file is escaped by the template."""
+    answers = answer_sections(files, evaluations)
     sets = [
-        _set_section(evaluation, n, len(evaluations), gains.get(evaluation.set, []), thumbnails)
+        _set_section(
+            evaluation, n, len(evaluations), gains.get(evaluation.set, []), thumbnails, answers.get(evaluation.set)
+        )
         for n, evaluation in enumerate(evaluations)
     ]
     return (
@@ -160,7 +166,27 @@ def render(
     )
 
 
-def _set_section(evaluation: Evaluation, n: int, count: int, gains: list[Gain], thumbnails: Thumbnails) -> SetSection:
+def answer_sections(files: RunFiles, evaluations: Sequence[Evaluation]) -> dict[str, AnswerSection]:
+    """What an evaluator answered, by validation set, at the step that the page is about."""
+    step = evaluations[0].step if evaluations else None
+    if step is None:
+        return {}
+    summary = files.summary or {}
+    said = summary.get("sets") or {} if summary.get("step") in (None, step) else {}
+    return {
+        name: answer_section(table, (said.get(name) or {}).get("answers"))
+        for name, table in read_answer_tables(files, step).items()
+    }
+
+
+def _set_section(
+    evaluation: Evaluation,
+    n: int,
+    count: int,
+    gains: list[Gain],
+    thumbnails: Thumbnails,
+    answers: AnswerSection | None,
+) -> SetSection:
     values = [
         value
         for row in evaluation.rows
@@ -176,6 +202,7 @@ def _set_section(evaluation: Evaluation, n: int, count: int, gains: list[Gain], 
         margins=margin_figures(evaluation),
         parts=_part_tables(evaluation),
         disagreements=_disagreements(evaluation, thumbnails),
+        answers=answers,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardkit.config.layout import RunLayout
+from rewardkit.data.answer_table import AnswerTable, answers_path, read_answers
 from rewardkit.data.predictions import Predictions, read_predictions
 from rewardkit.errors import DataError, UserError
 from rewardkit.report.metrics_log import curves, read_metrics
@@ -123,6 +124,15 @@ def read_tables(run: RunFiles) -> tuple[int, dict[str, Predictions]] | None:
         key=lambda table: order.index(table[0]) if table[0] in order else len(order),
     )
     return chosen, {name: read_predictions(path) for name, path in files}
+
+
+def read_answer_tables(run: RunFiles, step: int) -> dict[str, AnswerTable]:
+    """An evaluator's answers beside the predictions of a step, by validation set; empty for other models.
+
+    Raises:
+        DataError: A table is damaged.
+    """
+    return {name: read_answers(path) for at, name, path in run.tables if at == step and answers_path(path).is_file()}
 
 
 def _tables(folder: Path) -> tuple[tuple[int, str, Path], ...]:
