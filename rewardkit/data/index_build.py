@@ -203,7 +203,7 @@ def _write(
 ) -> None:
     """Writes the arrays to a new folder, then index.json in one step, then removes what an older index left."""
     dimensions = tuple(sorted(totals.dimensions))
-    digest = digest_of_shards(totals.shards)
+    digest = _digest_of_shards(totals.shards)
     target = folder / f"index-{digest[:16]}"
     temporary = Path(tempfile.mkdtemp(prefix=".index-", dir=folder))
     try:
@@ -234,6 +234,7 @@ def _write(
         "left_out": totals.left_out,
         "shards": totals.shards,
     }
+    record["sha256"] = digest_of_record(record)
     part = folder / f".{INDEX_FILE}.part-{os.getpid()}"
     part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, folder / INDEX_FILE)
@@ -285,7 +286,13 @@ def _refuse_doubles(arrays: Path, folder: Path, totals: _Totals) -> None:
         )
 
 
-def digest_of_shards(shards: Sequence[Mapping[str, Any]]) -> str:
+def digest_of_record(record: Mapping[str, Any]) -> str:
+    """The digest of an ``index.json``, of all but the digest itself."""
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_shards(shards: Sequence[Mapping[str, Any]]) -> str:
     """The digest of a set, from those of its shards."""
     lines = [f"shard {number} {shard['digest']}\n" for number, shard in enumerate(shards)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rewardkit.data.cache import cache_folder
 from rewardkit.data.index import ARRAYS, FORMAT_VERSION, INDEX_FILE, ShardIndex
-from rewardkit.data.index_build import digest_of_shards
+from rewardkit.data.index_build import digest_of_record
 from rewardkit.data.remote import RemoteFolder, is_url, remote_folder
 from rewardkit.data.remote_access import NotThere, RemoteAccess
+from rewardkit.data.remote_blocks import AT_ONCE
 from rewardkit.data.remote_samples import open_copy
 from rewardkit.data.remote_transport import read_small, save, wait
 from rewardkit.errors import DataError, UserError
@@ -83,8 +86,8 @@ def _check_record(data: bytes) -> None:
             raise ValueError("it names files outside its folder")
         if not {f"{name}.npy" for name in ARRAYS} <= set(record["files"]):
             raise ValueError("it does not name the digests of all its files")
-        if record["digest"] != digest_of_shards(record["shards"]):
-            raise ValueError("the digest of its shards is not theirs")
+        if record["sha256"] != digest_of_record(record):
+            raise ValueError("it is not what its digest says")
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is no index ({type(error).__name__}: {error})") from error
 
@@ -94,14 +97,21 @@ def _copy(folder: RemoteFolder, data: bytes, entry: Path) -> None:
     record = json.loads(data)
     arrays = entry / record["arrays"]
     arrays.mkdir()
-    for name, about in record["files"].items():
-        wait(
-            save(
-                folder.file_url(f"{record['arrays']}/{name}"),
-                arrays / name,
-                size=int(about["bytes"]),
-                sha256=about["sha256"],
-                access=folder.access,
-            )
-        )
+    wait(_copy_arrays(folder, arrays, record["files"]))
     (entry / INDEX_FILE).write_bytes(data)
+
+
+async def _copy_arrays(folder: RemoteFolder, arrays: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def copy(name: str, about: Mapping[str, Any]) -> None:
+        async with slots:
+            url, size = folder.file_url(f"{arrays.name}/{name}"), int(about["bytes"])
+            await save(url, arrays / name, size=size, sha256=about["sha256"], access=folder.access)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, about in files.items():
+                group.create_task(copy(name, about))
+    except ExceptionGroup as failures:  # the first ended the others
+        raise failures.exceptions[0] from None
