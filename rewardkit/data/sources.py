@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from rewardkit.data.remote import RemoteFile, ShardPlace, is_url, remote_folder
 from rewardkit.data.remote_blocks import block_reader
-from rewardkit.errors import DataError
+from rewardkit.errors import DataError, RewardkitError
 
 READ_ATTEMPTS = 3
 """How often a read is tried before a failing disk or mount ends the run."""
@@ -46,6 +47,18 @@ def as_sources(paths: Sequence[Source | str | os.PathLike[str]] | Source | str |
     return [path if isinstance(path, Source) else Source(os.fspath(path)) for path in paths]
 
 
+def distinct_names(sources: Sequence[Source]) -> list[str]:
+    """A name for each source that can stand in a file name, all different, and none of them ``train``."""
+    names: list[str] = []
+    for source in sources:
+        stem = re.sub(r"[^A-Za-z0-9._]+", "_", source.label).strip("._") or "val"
+        name, n = stem, 2
+        while name in names or name == "train":
+            name, n = f"{stem}_{n}", n + 1
+        names.append(name)
+    return names
+
+
 def read_range(path: ShardPlace | str, offset: int, length: int) -> bytes:
     """Reads bytes ``[offset, offset + length)`` of a file; fewer where a file on a disk ends.
 
@@ -73,7 +86,8 @@ def expect_range(path: ShardPlace | str, offset: int, length: int) -> None:
     It changes nothing else; what is wrong with the file shows when it is read.
     """
     if isinstance(path, RemoteFile):
-        block_reader(path.parent.access).expect(path, offset, length)
+        with suppress(RewardkitError):
+            block_reader(path.parent.access).expect(path, offset, length)
         return
     if not hasattr(os, "posix_fadvise"):  # macOS and Windows have none
         return
