@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,15 +26,15 @@ from rewardkit.data.mixture import Mixture
 from rewardkit.data.open_index import open_index
 from rewardkit.data.order import Schedule
 from rewardkit.data.overlap import check_overlap
-from rewardkit.data.position import check_position
-from rewardkit.data.question_checks import check_questions, check_sampling
+from rewardkit.data.position import check_position, check_resumed
+from rewardkit.data.question_checks import check_asking, check_questions
 from rewardkit.data.question_counts import MOST_WEIGHT, AnsweredQuestions, class_weights
 from rewardkit.data.question_stream import QuestionDataset, RowMaker
 from rewardkit.data.remote_access import RemoteAccess
 from rewardkit.data.source_weights import epoch_units, weights_of
-from rewardkit.data.sources import Source, as_sources
+from rewardkit.data.sources import Source, as_sources, distinct_names
 from rewardkit.data.stream import BatchLoader, GroupDataset
-from rewardkit.errors import CheckpointError, UserError
+from rewardkit.errors import UserError
 
 PAIRINGS = ("grouped", "pairs")
 
@@ -139,7 +138,7 @@ class PreferenceData(pl.LightningDataModule):
         train_sources, val_sources = as_sources(train), as_sources(val)
         self.train_data = self._mixture(train_sources, weighted=True) if train_sources else None
         self.val_data = [self._mixture([source]) for source in val_sources]
-        self.val_names = _names(val_sources)
+        self.val_names = distinct_names(val_sources)
         self.schedule: Schedule | None = None
         self.warnings: list[str] = []
         if self.train_data is not None:
@@ -149,7 +148,12 @@ class PreferenceData(pl.LightningDataModule):
             units = epoch_units(self.train_data, pairing, epoch_groups, batch_groups)
             self.schedule = Schedule(units, batch_groups, micro_groups or max(1, batch_groups // ranks), ranks)
             self.warnings = check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
-        self._questions = {} if rows is None else self._questions_of(rows)
+        self._questions: dict[str, AnsweredQuestions] = {}
+        if rows is not None:
+            check_asking(rows.questions, self._sampling, pairing=pairing, features=features is not None)
+            self._questions = {name: AnsweredQuestions(data, rows.questions) for name, data in self._named()}
+            for name, answered in self._questions.items():
+                self.warnings += check_questions(answered, name=name, training=name == "train")
         self._val_groups = val_groups or (self.schedule.micro_groups if self.schedule and pairing == "grouped" else 16)
         self._bad = {
             name: BadSamples(groups=len(data), max_bad_fraction=max_bad_fraction, path=errors_path, data_set=name)
@@ -194,7 +198,9 @@ class PreferenceData(pl.LightningDataModule):
             assert trainer.world_size == self.ranks, f"{trainer.world_size} ranks run, {self.ranks} were planned"
             assert trainer.accumulate_grad_batches == self.accumulation, "the Trainer accumulates otherwise"
             if self._resumed_at is not None:
-                self._check_position(trainer)
+                micro_batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+                check_resumed(self._resumed_at, int(trainer.global_step), micro_batches, self.accumulation)
+                self._resumed_at = None
         batches = TrainBatches(
             self.train_data,
             self.schedule,
@@ -264,19 +270,6 @@ class PreferenceData(pl.LightningDataModule):
             return self.steps_done
         return int(self.trainer.global_step)
 
-    def _check_position(self, trainer: pl.Trainer) -> None:
-        """Whether the trainer's own counts stand where the data do, right after a resume."""
-        steps, resumed_at = int(trainer.global_step), self._resumed_at
-        if steps != resumed_at:
-            raise CheckpointError(f"the data of the checkpoint stand at step {resumed_at}, its trainer at step {steps}")
-        micro_batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        if micro_batches % self.accumulation:
-            raise CheckpointError(
-                f"the checkpoint was saved in the middle of an optimiser step (after {micro_batches} micro-batches of "
-                f"an epoch, {self.accumulation} make a step); continue from another one"
-            )
-        self._resumed_at = None
-
     @property
     def _rank(self) -> int:
         return 0 if self.trainer is None else int(self.trainer.global_rank)
@@ -289,18 +282,6 @@ class PreferenceData(pl.LightningDataModule):
         """The data sets under the names that bad samples and messages call them by."""
         train = [] if self.train_data is None else [("train", self.train_data)]
         return [*train, *zip(self.val_names, self.val_data, strict=True)]
-
-    def _questions_of(self, rows: RowMaker) -> dict[str, AnsweredQuestions]:
-        """Data set to what of the questions is answered; checks that questions and labels fit."""
-        if self._features is not None:
-            raise UserError("an evaluator reads images as they are; leave data.features out")
-        if self._sampling and self.pairing == "pairs":
-            raise UserError("data.question_sampling is by group; use data.pairing=grouped, or leave it out")
-        check_sampling(self._sampling, rows.questions)
-        found = {name: AnsweredQuestions(data, rows.questions) for name, data in self._named()}
-        for name, answered in found.items():
-            self.warnings += check_questions(answered, name=name, training=name == "train")
-        return found
 
     def _features_of(self, data: Mixture, name: str) -> list[FeatureShards]:
         """The features of each source of a data set."""
@@ -373,15 +354,3 @@ class PreferenceData(pl.LightningDataModule):
             keep_workers=not evaluation,
             pin_memory=torch.cuda.is_available(),
         )
-
-
-def _names(sources: Sequence[Source]) -> list[str]:
-    """A name for each source that can stand in a file name, all different."""
-    names: list[str] = []
-    for source in sources:
-        stem = re.sub(r"[^A-Za-z0-9._]+", "_", source.label).strip("._") or "val"
-        name, n = stem, 2
-        while name in names or name == "train":
-            name, n = f"{stem}_{n}", n + 1
-        names.append(name)
-    return names

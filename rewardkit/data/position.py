@@ -42,3 +42,24 @@ def check_position(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             + ", ".join(changed)
             + ". Use the same values, or start a new run"
         )
+
+
+def check_resumed(resumed_at: int, steps: int, micro_batches: int, accumulation: int) -> None:
+    """Whether a trainer's own counts stand where the data do, right after it has taken up a checkpoint.
+
+    Args:
+        resumed_at: Optimiser steps done, by the data's position.
+        steps: By the trainer.
+        micro_batches: Of the epoch that the trainer has done.
+        accumulation: Micro-batches in a step.
+
+    Raises:
+        CheckpointError: They do not, or the checkpoint lies within a step.
+    """
+    if steps != resumed_at:
+        raise CheckpointError(f"the data of the checkpoint stand at step {resumed_at}, its trainer at step {steps}")
+    if micro_batches % accumulation:
+        raise CheckpointError(
+            f"the checkpoint was saved in the middle of an optimiser step (after {micro_batches} micro-batches of "
+            f"an epoch, {accumulation} make a step); continue from another one"
+        )

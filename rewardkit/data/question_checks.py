@@ -43,12 +43,22 @@ def check_questions(answered: AnsweredQuestions, *, name: str, training: bool) -
     return warnings
 
 
-def check_sampling(sampling: Mapping[str, float], questions: QuestionSet) -> None:
-    """Refuses shares of ``data.question_sampling`` that cannot be used.
+def check_asking(questions: QuestionSet, sampling: Mapping[str, float], *, pairing: str, features: bool) -> None:
+    """Refuses ways of reading the data in which questions cannot be asked.
+
+    Args:
+        questions: The set.
+        sampling: ``data.question_sampling``.
+        pairing: ``grouped`` or ``pairs``.
+        features: Whether features are read in the place of images.
 
     Raises:
-        UserError: A dimension that no question is on, or a share outside (0, 1].
+        UserError: Features; sampling of pairs, of a dimension that no question is on, or with a share outside (0, 1].
     """
+    if features:
+        raise UserError("an evaluator reads images as they are; leave data.features out")
+    if sampling and pairing == "pairs":
+        raise UserError("data.question_sampling is by group; use data.pairing=grouped, or leave it out")
     known = list(dict.fromkeys(question.dimension for question in questions.questions))
     for name, share in sampling.items():
         if name not in known:

@@ -16,6 +16,7 @@ from rewardkit.data.batch import Batch
 from rewardkit.data.datamodule import PreferenceData
 from rewardkit.data.group import Answer
 from rewardkit.data.index import ShardIndex
+from rewardkit.data.index_rows import IndexRows
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.order import asked_dimensions, bucketed, epoch_order
 from rewardkit.data.question_counts import AnsweredQuestions, class_weights
@@ -281,8 +282,9 @@ def test_an_index_of_the_format_before_is_read_and_refused_for_questions(folder,
         array.unlink()
     index = ShardIndex.open(folder)
     assert not index.lists_answers and len(index.answers) == 40 and len(index.each_answer_value) == 0
-    with pytest.raises(UserError, match=r"does not list the answers one by one.*data index src="):
-        make_data()
+    for read in (make_data, lambda: IndexRows.of_index(index)):  # joined to others it would lose its answers
+        with pytest.raises(UserError, match=r"does not list the answers one by one.*data index src="):
+            read()
 
 
 def test_questions_and_labels_have_to_fit(make_data, make_shards, group_of, folder):
@@ -311,7 +313,9 @@ def test_questions_and_labels_have_to_fit(make_data, make_shards, group_of, fold
     ]
 
 
-def test_sampling_that_cannot_be_used_is_refused(make_data):
+def test_what_cannot_be_asked_is_refused(make_data):
+    with pytest.raises(UserError, match=r"leave data\.features out"):
+        make_data(features=object())
     with pytest.raises(UserError, match=r"data.question_sampling names 'taste', .* on fidelity, hands"):
         make_data(question_sampling={"taste": 0.5})
     for share in (0, -1, 1.5, float("nan")):
