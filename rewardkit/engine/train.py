@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from rewardkit.engine.checkpoints import ResumableCheckpoints
 from rewardkit.engine.hardware import Hardware
@@ -66,7 +69,15 @@ def make_trainer(
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        plugins=_environments(),
     )
+
+
+def _environments() -> list[Any]:
+    """Under SLURM, its ranks without Lightning's own requeueing: ``tools/launch/slurm.sbatch`` does that on code 75."""
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []
 
 
 def train(
@@ -87,8 +98,22 @@ def train(
         try:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except TrainingStopped as stopped:
-            return stopped
+            return _end_together(trainer, stopped)
     return None
+
+
+def _end_together(trainer: pl.Trainer, stopped: TrainingStopped) -> TrainingStopped:
+    """Waits for all ranks, since launchers kill what is left when one process ends with another code than 0.
+
+    Of the processes that Lightning starts on a machine, the first one's code is seen; it kills that one where another
+    ends with a code, so these end with 0.
+    """
+    if trainer.world_size > 1:
+        trainer.strategy.barrier("all stopped")
+    started_here = isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
+    if started_here and trainer.local_rank > 0:
+        return TrainingStopped(stopped.step, EXIT_DONE)
+    return stopped
 
 
 def describe_stop(stopped: TrainingStopped, *, command: str) -> str:

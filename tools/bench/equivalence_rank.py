@@ -96,8 +96,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
         loggers=[],
         callbacks=[record, average, accuracy],
     )
-    assert data.train_data is not None
-    module = build_module(options, model, data.train_data.scales)
+    module = build_module(options, model, data)
     trainer.fit(module, datamodule=data)
     assert strategy not in ("zero3", "fsdp") or any(is_shared(p) for p in module.parameters())
     weights = {name: whole_of(p).clone() for name, p in module.named_parameters()}
