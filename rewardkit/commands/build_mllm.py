@@ -73,6 +73,7 @@ def _base(options: FitOptions, questions: QuestionSet, folder: Path | None) -> t
         vision_layers=small.vision_layers,
         cells=(1, small.cells),
         vocabulary=small.vocabulary,
+        patch=small.patch,
         scaled=True,
     )
 

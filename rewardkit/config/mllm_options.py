@@ -34,8 +34,10 @@ class SmallOptions:
     """Width of the vision tower, a multiple of 16."""
     vision_layers: int = option(2, at_least=1)
     """Blocks of the vision tower."""
+    patch: int = option(8, at_least=4, at_most=28)
+    """Side of the vision tower's patches, pixels; four of them become one image token."""
     cells: int = option(16, at_least=1)
-    """Most image tokens of an image, each of 28 x 28 pixels; larger images are made smaller."""
+    """Most image tokens of an image; larger images are made smaller."""
     vocabulary: int = option(512, at_least=300)
     """Tokens of the tokenizer, which is trained on the questions."""
 

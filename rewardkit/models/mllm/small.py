@@ -111,6 +111,7 @@ def small_qwen2_5_vl(
     vision_layers: int = 2,
     cells: tuple[int, int] = (1, 16),
     vocabulary: int = 512,
+    patch: int = PATCH,
     scaled: bool = False,
 ) -> tuple[Any, Any]:
     """A narrow Qwen2.5-VL with random weights, and its processor.
@@ -122,8 +123,9 @@ def small_qwen2_5_vl(
         layers: Of the language model.
         vision_width: Of the vision tower, a multiple of 16.
         vision_layers: Of the vision tower; the last looks at the whole image, the others at windows of 112 px.
-        cells: Fewest and most image tokens of an image: the budget of pixels is so many cells of 28 × 28.
+        cells: Fewest and most image tokens of an image: the budget of pixels is so many cells of twice the patch a side.
         vocabulary: Tokens of the tokenizer.
+        patch: Side of a patch, pixels; four patches become one image token.
         scaled: Give the weights of each layer a standard deviation of 1 over the root of its inputs, with which a
             narrow model learns. False: 0.02 for all, as wide ones have it, which leaves it nearly linear.
 
@@ -151,7 +153,7 @@ def small_qwen2_5_vl(
         "intermediate_size": 2 * vision_width,
         "num_heads": vision_width // head,
         "out_hidden_size": width,
-        "patch_size": PATCH,
+        "patch_size": patch,
         "spatial_merge_size": MERGE,
         "window_size": 112,
         "fullatt_block_indexes": [vision_layers - 1],
@@ -164,7 +166,7 @@ def small_qwen2_5_vl(
         model = Qwen2_5_VLForConditionalGeneration(config)
         if scaled:
             scale_weights(model)
-    return model.train(), qwen_processor(tokenizer, patch=PATCH, cells=cells)
+    return model.train(), qwen_processor(tokenizer, patch=patch, cells=cells)
 
 
 @torch.no_grad()
