@@ -98,7 +98,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
     )
     module = build_module(options, model, data)
     trainer.fit(module, datamodule=data)
-    assert strategy not in ("zero3", "fsdp") or any(is_shared(p) for p in module.parameters())
+    assert not strategy.startswith(("zero3", "fsdp")) or any(is_shared(p) for p in module.parameters())
     weights = {name: whole_of(p).clone() for name, p in module.named_parameters()}
     first = trainer.is_global_zero
     with whole_parameters(module.model, here=first):
@@ -121,9 +121,17 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
 
 def hardware(strategy: str, ranks: int, precision: str) -> Hardware:
     """The strategy with limits so low that tiny models are cut up as large ones are."""
-    low = {"stage3_param_persistence_threshold": 0, "reduce_bucket_size": 20_000, "allgather_bucket_size": 20_000}
-    given = {"zero_optimization": low} if strategy.startswith("zero") else None
-    return Hardware(devices=ranks, strategy=strategy, precision=precision, deepspeed=given)
+    name = strategy.removesuffix("_offload")
+    if not name.startswith("zero"):
+        return Hardware(devices=ranks, strategy=name, precision=precision)
+    zero: dict[str, Any] = {
+        "stage3_param_persistence_threshold": 0,
+        "reduce_bucket_size": 20_000,
+        "allgather_bucket_size": 20_000,
+    }
+    if strategy != name:
+        zero |= {"offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
+    return Hardware(devices=ranks, strategy=name, precision=precision, deepspeed={"zero_optimization": zero})
 
 
 if __name__ == "__main__":
