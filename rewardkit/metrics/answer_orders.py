@@ -160,7 +160,7 @@ def resampled_spearman(x: Floats, y: Floats, codes: NDArray[np.int64]) -> Statis
         found = np.full(len(draws), np.nan)
         for start in range(0, len(draws) if len(x) else 0, step):
             weights = draws[start : start + step][:, codes]  # [d, A], how often each image is drawn
-            n = weights.sum(axis=1, keepdims=True)
+            n = np.maximum(weights.sum(axis=1, keepdims=True), 1.0)  # a draw may hold none that counts
             a, b = (rank(weights) for rank in ranks)
             a, b = (side - (weights * side).sum(axis=1, keepdims=True) / n for side in (a, b))
             of_a, of_b = (weights * a * a).sum(axis=1), (weights * b * b).sum(axis=1)

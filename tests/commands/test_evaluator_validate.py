@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_mllm import picture, questions, qwen2_5_vl
+from answered_images import answered_group, write_answered
+from tiny_mllm import questions, qwen2_5_vl
 
 import rewardkit
 from rewardkit import cli
 from rewardkit.data.answer_table import read_answers
-from rewardkit.data.group import Answer, Candidate, Comparison, Group
-from rewardkit.data.index_build import build_index
 from rewardkit.data.predictions import read_predictions
-from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.metrics.answer_sets import answers_of_table, evalalign_of_table
 from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.rows import QuestionRows
@@ -28,38 +25,9 @@ from rewardkit.models.mllm.scoring import LoadedEvaluator
 GROUPS = 6
 
 
-def group(number: int) -> tuple[Group, list[bytes]]:
-    """Two candidates of two generators, rated by two people; one prompt has a slot, one group has a comparison."""
-    answers = [
-        Answer(dimension, candidate, person, value)
-        for candidate in range(2)
-        for person in ("ann", "bob")
-        for dimension, value in (
-            ("body", "NA" if number % 3 == 0 else float((number + candidate) % 5)),
-            ("object", float((2 * number + candidate + (person == "bob")) % 5)),
-        )
-    ]
-    slots = {"Object": "elephant", "Count": "none"} if number % 2 else {}
-    compared = (Comparison("common", 0, 1, (3.0, 0.0, 1.0)),) if number % 2 else ()
-    images = []
-    for candidate in range(2):
-        file = io.BytesIO()
-        picture(10 * number + candidate, 60, 56).save(file, format="PNG")
-        images.append(file.getvalue())
-    candidates = tuple(Candidate(f"{n}.png", generator=f"g{n}", width=60, height=56) for n in range(2))
-    made = Group(f"g{number}", "a cat", candidates, comparisons=compared, answers=tuple(answers), slots=slots)
-    return made, images
-
-
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("answered") / "val"
-    folder.mkdir()
-    with ShardWriter(folder, "val", max_groups=4) as writer:
-        for number in range(GROUPS):
-            writer.write(*group(number))
-    build_index(folder)
-    return folder
+    return write_answered(tmp_path_factory.mktemp("answered") / "val", first=0, groups=GROUPS)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +77,8 @@ def test_every_question_is_measured_and_written(
     # The scores of the predictions table are those of the answers, and of rewardkit.load.
     loaded = rewardkit.load(bundles[0])
     assert isinstance(loaded, LoadedEvaluator)
-    first = group(1)
-    scores = loaded.score(first[1], "a cat", [first[0].slots] * 2)
+    first, images = answered_group(1)
+    scores = loaded.score(images, first.prompt, [first.slots] * 2)
     mine = predictions.scores[
         predictions.scores["key"] == table.rows[table.rows["question"] == "Object"]["key"].iloc[0]
     ]

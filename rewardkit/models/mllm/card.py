@@ -13,6 +13,9 @@ _FORMS = {
     "whole": "all of the base, adapters beside it",
     "merged": "all of the base, adapters added into its weights",
 }
+_SHOWN = ("option_accuracy", "qwk", "mae", "na_f1", "srcc")
+"""Measures of answers that a card shows."""
+
 _SCORES = {
     "ordinal": "the ordinal head's, on the scale of a logit",
     "regression": "the regression head's, on the scale of the ratings up to a line that training fitted",
@@ -51,7 +54,7 @@ def evaluator_card(record: Mapping[str, Any], name: str, questions: Sequence[Que
     ]
     for one in questions:
         lines += ["", f"## Questions: {one.name}", "", one.about, "", *_questions(one)]
-    lines += ["", "## Evaluation", "", *(table_lines(record["evaluation"]) or ["Not evaluated."])]
+    lines += ["", "## Evaluation", "", *_evaluation(record["evaluation"])]
     lines += ["", "## Calibration", ""]
     lines += table_lines([{"dimension": d, **flat_row(v)} for d, v in record["calibration"].items()]) or [
         "Not calibrated."
@@ -59,6 +62,19 @@ def evaluator_card(record: Mapping[str, Any], name: str, questions: Sequence[Que
     if record["recipe"]:
         lines += ["", "## Recipe", "", *tree_lines(record["recipe"])]
     return "\n".join(lines) + "\n"
+
+
+def _evaluation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The measures of answers that say most, and accuracies of comparisons; ``bundle.json`` has all."""
+    about = ("set", "step", "selected", "dimension", "metric", "value")
+    answers = [
+        {name: row.get(name) for name in (*about, "comparisons", "groups", "chance", "most_frequent")}
+        for row in rows
+        if row.get("metric") in _SHOWN and "most_frequent" in row
+    ]
+    compared = [row for row in rows if "most_frequent" not in row]
+    told = [table_lines(part) for part in (answers, compared) if part]
+    return [line for n, part in enumerate(told) for line in ([""] if n else []) + part] or ["Not evaluated."]
 
 
 def _questions(questions: QuestionSet) -> list[str]:
