@@ -102,6 +102,10 @@ def small_shape(width: int, layers: int, vision_width: int, vision_layers: int) 
     )
 
 
+BENCH_SHAPE = small_shape(width=512, layers=4, vision_width=96, vision_layers=6)
+"""Of the benches: 9.4 million parameters in the language model's blocks."""
+
+
 def vision_share(shape: Shape, image: int) -> float:
     """Arithmetic of the vision tower, of that of the language model, for the image's tokens."""
     return shape.see(image) / shape.read(image)

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,18 +31,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from evaluator_model import (
+    BENCH_SHAPE,
     GRIDS,
     QWEN2_5_VL_7B,
+    Shape,
     bench_model,
     faithfulness,
     noise,
     on_one_thread,
     questions,
-    small_shape,
     vision_share,
 )
 from PIL import Image
-from rounds import Figure, Report
+from rounds import Figure, Report, processor_seconds
 from torch import Tensor
 
 from rewardkit.models.mllm.batch import QuestionBatch
@@ -52,10 +52,6 @@ from rewardkit.models.mllm.scoring import LoadedEvaluator
 
 DEMANDS = {576: 2.0, 1500: 3.0}
 """Image tokens to the least gain."""
-
-SHAPE = small_shape(width=512, layers=4, vision_width=96, vision_layers=6)
-WARM_UP = 1
-"""Rounds that are not counted."""
 
 
 def main() -> int:
@@ -71,12 +67,12 @@ def main() -> int:
     sizes = [int(text) for text in asked.tokens.split(",")]
     if unknown := [size for size in sizes if size not in GRIDS]:
         parser.error(f"--tokens {unknown[0]} is not one of {', '.join(map(str, GRIDS))}")
-    settings = {"rounds": asked.rounds, "new_tokens": asked.new_tokens, "model": str(SHAPE), **on_one_thread()}
+    settings = {"rounds": asked.rounds, "new_tokens": asked.new_tokens, "model": str(BENCH_SHAPE), **on_one_thread()}
     report = Report("five questions on one image", settings)
-    evaluator = LoadedEvaluator(bench_model(SHAPE), faithfulness())
+    evaluator = LoadedEvaluator(bench_model(BENCH_SHAPE), faithfulness())
     gains = {}
     for size in sizes:
-        report.figures += measure(evaluator, size, asked.rounds, asked.new_tokens, report.notes)
+        report.figures += measure(evaluator, BENCH_SHAPE, size, asked.rounds, asked.new_tokens, report.notes)
         gains[size] = report.figures[-1].values
     met = report.finish(asked.json)
     if asked.plot:
@@ -84,7 +80,9 @@ def main() -> int:
     return 1 if asked.check and not met else 0
 
 
-def measure(evaluator: LoadedEvaluator, size: int, rounds: int, new_tokens: int, notes: list[str]) -> list[Figure]:
+def measure(
+    evaluator: LoadedEvaluator, shape: Shape, size: int, rounds: int, new_tokens: int, notes: list[str]
+) -> list[Figure]:
     """Figures of one image size, the gain last."""
     image = noise(size)
     rows = [evaluator.rows.collate([evaluator.rows.read(image, "", [q])], padding_side="left") for q in questions()]
@@ -96,19 +94,13 @@ def measure(evaluator: LoadedEvaluator, size: int, rounds: int, new_tokens: int,
         "vision shared": lambda: forward(evaluator.model, together, share_prefix=False),
         "all shared": lambda: evaluator.answers([image], ""),
     }
-    took: dict[str, list[float]] = {name: [] for name in works}
-    for n in range(WARM_UP + rounds):
-        for name, work in works.items():
-            begun = time.process_time()
-            work()
-            if n >= WARM_UP:
-                took[name].append(time.process_time() - begun)
+    took = processor_seconds(works, rounds)
     shared, rests = text_tokens(together)
     notes.append(
         f"{size} image tokens: {shared} tokens are shared, {', '.join(map(str, rests))} follow. Vision is "
-        f"{vision_share(SHAPE, size):.2f} of the language model's arithmetic for the image "
+        f"{vision_share(shape, size):.2f} of the language model's arithmetic for the image "
         f"(Qwen2.5-VL-7B: {vision_share(QWEN2_5_VL_7B, size):.2f}). By arithmetic alone the gain is "
-        f"{SHAPE.gain(size, shared, rests, new_tokens):.2f}, for the 7B "
+        f"{shape.gain(size, shared, rests, new_tokens):.2f}, for the 7B "
         f"{QWEN2_5_VL_7B.gain(size, shared, rests, new_tokens):.2f}."
     )
     return [

@@ -130,6 +130,21 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def processor_seconds(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of processor time of things that are done in turns; a first round is not counted.
+
+    Of work on one thread that waits for nothing, this is the time of an idle machine, whatever else runs on it.
+    """
+    took: dict[str, list[float]] = {name: [] for name in works}
+    for n in range(1 + rounds):
+        for name, work in works.items():
+            begun = time.process_time()
+            work()
+            if n > 0:
+                took[name].append(time.process_time() - begun)
+    return took
+
+
 def warm(paths: Iterable[Path]) -> None:
     """Reads files, so that they lie in the system's page cache."""
     for path in paths:
