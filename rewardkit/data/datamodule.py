@@ -150,7 +150,8 @@ class PreferenceData(pl.LightningDataModule):
             self.warnings = check_overlap(self.train_data, self.val_data, allow_images=allow_overlap)
         self._questions: dict[str, AnsweredQuestions] = {}
         if rows is not None:
-            check_asking(rows.questions, self._sampling, pairing=pairing, features=features is not None)
+            encoded = features is not None
+            check_asking(rows.questions, self._sampling, pairing=pairing, features=encoded, captions=captions)
             self._questions = {name: AnsweredQuestions(data, rows.questions) for name, data in self._named()}
             for name, answered in self._questions.items():
                 self.warnings += check_questions(answered, name=name, training=name == "train")

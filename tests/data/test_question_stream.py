@@ -316,6 +316,8 @@ def test_questions_and_labels_have_to_fit(make_data, make_shards, group_of, fold
 def test_what_cannot_be_asked_is_refused(make_data):
     with pytest.raises(UserError, match=r"leave data\.features out"):
         make_data(features=object())
+    with pytest.raises(UserError, match="no text tower that reads captions"):
+        make_data(captions=True)
     with pytest.raises(UserError, match=r"data.question_sampling names 'taste', .* on fidelity, hands"):
         make_data(question_sampling={"taste": 0.5})
     for share in (0, -1, 1.5, float("nan")):

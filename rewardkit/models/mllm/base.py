@@ -83,7 +83,8 @@ def can_share_prefix(base: Any) -> bool:
     """Whether the rows of an image can go on from one cache: only plain attention keeps all that it has read."""
     config = base.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    checkpointing = base.training and getattr(base, "is_gradient_checkpointing", False)
+    # The property of the model that says so has two names, and one of them warns at each call.
+    checkpointing = base.training and any(getattr(part, "gradient_checkpointing", False) for part in base.modules())
     return all(kind == "full_attention" for kind in kinds) and not checkpointing
 
 
