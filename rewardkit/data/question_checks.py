@@ -56,7 +56,8 @@ def check_asking(
         captions: Whether captions are learned from.
 
     Raises:
-        UserError: Features or captions; sampling of pairs, of a dimension that no question is on, or with a share outside (0, 1].
+        UserError: Features or captions; sampling of pairs, of a dimension that no question is on, or with a share
+            outside (0, 1].
     """
     if features:
         raise UserError("an evaluator reads images as they are; leave data.features out")
