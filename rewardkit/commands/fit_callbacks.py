@@ -24,6 +24,7 @@ from rewardkit.config.show import flat_values
 from rewardkit.engine.checkpoint_files import FileWriter
 from rewardkit.engine.checkpoint_folder import CheckpointFolder
 from rewardkit.engine.checkpoints import ResumableCheckpoints
+from rewardkit.engine.frozen_weights import FrozenWeights
 from rewardkit.engine.interruption import Interruption
 from rewardkit.engine.run_directory import Opened
 
@@ -104,6 +105,8 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
         )
         made.append(best)
     made += load_plugins(options.plugins)
+    if options.model.pretrained is not None and not options.trainer.checkpoint_frozen:
+        made.append(FrozenWeights())
     interruption = Interruption(stop_after=options.trainer.stop_after)
     checkpoints = ResumableCheckpoints(
         CheckpointFolder(layout.checkpoints, keep=options.trainer.keep_checkpoints),

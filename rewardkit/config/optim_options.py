@@ -79,6 +79,9 @@ class TrainerOptions:
     """How many of the newest checkpoints stay; the best one stays besides. With 1, nothing is left to fall back to."""
     async_checkpoints: bool = option(False)
     """Write checkpoints in the background: training waits for a copy in memory alone. The files are the same."""
+    checkpoint_frozen: bool = option(False)
+    """Keep frozen weights in checkpoints too. Default: where model.pretrained gives them, they are left out, and a digest
+    says at a resume whether they are still the same."""
     validate_every: int | None = option(None, at_least=1)
     """Steps between validations. Default: once, after the last step."""
     log_every: int = option(10, at_least=1)

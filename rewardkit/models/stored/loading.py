@@ -42,7 +42,7 @@ def load_stored(model: nn.Module, stored: StoredTraining, *, source: str, kept: 
     given = set(stored)
     average: dict[str, Tensor] = stored.record.get("callbacks", {}).get("EMA", {}).get("average", {})
     own = {name: tensor for name, tensor in model.state_dict().items() if name not in kept}
-    in_stored = next((rule for rule in _PREFIXES if all(rule(name) in given for name in own)), _PREFIXES[0])
+    in_stored = max(_PREFIXES, key=lambda rule: sum(rule(name) in given for name in own))
     taken = {in_stored(name) for name in own}
     shapes = {name: _meta(stored.shape(in_stored(name)), like=own[name]) for name in own if in_stored(name) in given}
     # What a LightningModule has beside its model (objective, counters) is no part of a reward.
