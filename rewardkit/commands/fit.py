@@ -87,6 +87,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     from rewardkit.commands.fit_callbacks import build_callbacks
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
+    from rewardkit.engine.interruption import started_by_rank_0
     from rewardkit.engine.loggers import make_loggers
     from rewardkit.engine.run_directory import launched_rank, write_run_files
     from rewardkit.engine.train import describe_stop, make_trainer
@@ -122,7 +123,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     stopped = _train(trainer, module, data, callbacks.interruption, opened, command)
     if stopped is not None:
         console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
-        return stopped.exit_code
+        return EXIT_DONE if started_by_rank_0(trainer) else stopped.exit_code
     if trainer.is_global_zero:
         folders = [index.folder for data_set in data.val_data for index in data_set.indices]
         wall_s = time.monotonic() - started

@@ -6,6 +6,7 @@ import signal
 from types import FrameType
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from rewardkit.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PREEMPTED
@@ -23,6 +24,16 @@ class TrainingStopped(Exception):
         self.step = step
         self.exit_code = exit_code
         super().__init__(f"stopped after step {step}")
+
+
+def started_by_rank_0(trainer: pl.Trainer) -> bool:
+    """Whether this process is a rank that rank 0 has started itself, and that speaks to nobody.
+
+    Such a rank ends with 0 where the run was stopped: when one of its own children ends with another code, Lightning
+    kills all others, and rank 0 with them, before it can say how the run ended.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return isinstance(environment, LightningEnvironment) and not trainer.is_global_zero
 
 
 class Interruption(Callback):
