@@ -48,19 +48,29 @@ def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Shards of 24 training and 7 validation groups of the embedded dataset, several shards each."""
+    root = tmp_path_factory.mktemp("demo")
+    return _draw(root, "train", 24), _draw(root, "val", 7)
+
+
+@pytest.fixture(scope="session")
+def answered_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same with raters' answers: 10 training and 4 validation groups."""
+    root = tmp_path_factory.mktemp("answered")
+    return _draw(root, "train", 10, answers=True), _draw(root, "val", 4, answers=True)
+
+
+def _draw(root: Path, split: str, count: int, *, answers: bool = False) -> Path:
     from rewardkit.data.demo.dataset import demo_groups
     from rewardkit.data.index_build import build_index
     from rewardkit.data.shard_writer import ShardWriter
 
-    root = tmp_path_factory.mktemp("demo")
-    for split, count in (("train", 24), ("val", 7)):
-        folder = root / split
-        folder.mkdir()
-        with ShardWriter(folder, split, max_groups=5) as writer:
-            for group, images in demo_groups(seed=3, start=0, count=count, split=split):  # type: ignore[arg-type]
-                writer.write(group, images)
-        build_index(folder)
-    return root / "train", root / "val"
+    folder = root / split
+    folder.mkdir()
+    with ShardWriter(folder, split, max_groups=5) as writer:
+        for group, images in demo_groups(seed=3, start=0, count=count, split=split, answers=answers):  # type: ignore[arg-type]
+            writer.write(group, images)
+    build_index(folder)
+    return folder
 
 
 @pytest.fixture
