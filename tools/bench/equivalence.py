@@ -29,7 +29,7 @@ from rich.table import Table
 STRATEGIES = ("ddp", "zero1", "zero2", "zero3", "zero3_offload", "fsdp")
 """zero3_offload keeps weights and the optimiser's state in main memory, which on a CPU is a copy of its own."""
 RANK_SCRIPT = Path(__file__).with_name("equivalence_rank.py")
-WAIT_S = 300
+WAIT_S = 600
 """Seconds without a finished training after which ranks count as hanging."""
 
 

@@ -71,17 +71,36 @@ CASES = {
         weight=math.inf,
         score=math.inf,
     ),
+    "bf16_wire": Case(
+        "gradients travel in bfloat16",
+        ("trainer.communication=bf16", "data.micro_groups=1"),
+        loss=2e-2,
+        weight=math.inf,
+        score=math.inf,
+    ),
+    "recomputed": Case(
+        "activations are computed again in the backward pass",
+        ("model.gradient_checkpointing=true", "data.micro_groups=1"),
+    ),
     "mllm": Case(
         "an evaluator with LoRA, frozen vision, two micro-batches a rank", ("data.micro_groups=1",), model="mllm"
     ),
     "mllm_bad": Case(
         "an evaluator; a rank without one image that can be read", ("data.micro_groups=1",), data="bad", model="mllm"
     ),
+    "mllm_recomputed": Case(
+        "an evaluator in bfloat16 but for adapters and heads, activations computed again",
+        ("model.gradient_checkpointing=true", "model.mllm.dtype=bfloat16", "data.micro_groups=1"),
+        model="mllm",
+        loss=2e-2,
+        weight=math.inf,
+        score=math.inf,
+    ),
 }
 """Name to case. Equal is up to float32: ranks add the same gradients up in another order, and AdamW divides by their
 size, so that a weight with a tiny gradient moves by another part of the learning rate (1e-3 here). In bfloat16 the
-order of adding up moves single losses by a hundredth, and weights by as much as the learning rate: these are not
-compared."""
+order of adding up moves single losses by a hundredth, and weights by as much as the learning rate: weights and scores
+are not compared there."""
 
 
 def options_of(case: Case, folder: Path, *, steps: int) -> list[str]:

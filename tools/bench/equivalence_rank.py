@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from rewardkit.commands.build_model import build_model
 from rewardkit.commands.build_module import build_module
 from rewardkit.commands.find_questions import take_dimensions_of_questions
 from rewardkit.config.compose import parse_overrides
+from rewardkit.config.optim_options import TrainerOptions
 from rewardkit.config.recipes import compose_fit
 from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.train import make_trainer, quieten
@@ -88,7 +90,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
     )
     average = EMA(decay=0.8)
     trainer = make_trainer(
-        hardware=hardware(strategy, ranks, options.trainer.precision),
+        hardware=hardware(strategy, ranks, options.trainer),
         max_steps=options.trainer.max_steps,
         accumulation=data.accumulation,
         validate_every=options.trainer.max_steps,
@@ -119,11 +121,12 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
     }
 
 
-def hardware(strategy: str, ranks: int, precision: str) -> Hardware:
+def hardware(strategy: str, ranks: int, trainer: TrainerOptions) -> Hardware:
     """The strategy with limits so low that tiny models are cut up as large ones are."""
     name = strategy.removesuffix("_offload")
+    made = Hardware(ranks, 1, name, trainer.precision, communication=trainer.communication)
     if not name.startswith("zero"):
-        return Hardware(devices=ranks, strategy=name, precision=precision)
+        return made
     zero: dict[str, Any] = {
         "stage3_param_persistence_threshold": 0,
         "reduce_bucket_size": 20_000,
@@ -131,7 +134,7 @@ def hardware(strategy: str, ranks: int, precision: str) -> Hardware:
     }
     if strategy != name:
         zero |= {"offload_optimizer": {"device": "cpu"}, "offload_param": {"device": "cpu"}}
-    return Hardware(devices=ranks, strategy=name, precision=precision, deepspeed={"zero_optimization": zero})
+    return replace(made, deepspeed={"zero_optimization": zero})
 
 
 if __name__ == "__main__":
