@@ -276,7 +276,9 @@ class TestContainer:
             timeout=60,
         )
         assert "no such option" not in done.stderr and "Usage:" not in done.stderr
-        assert install[-1] == "."
+        for extras, expected in (("", "."), ("deepspeed,mllm", ".[deepspeed,mllm]")):
+            echo = ["sh", "-c", f'EXTRAS={extras}; echo "{install[-1]}"']
+            assert subprocess.run(echo, capture_output=True, text=True).stdout.strip() == expected
 
     def test_stages_and_user(self) -> None:
         assert len(self.commands("FROM")) == 2
