@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.help import verb_help
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.verbs import ReportOptions
 from rewardkit.errors import EXIT_DONE, RewardkitError, UserError
+
+if TYPE_CHECKING:
+    from rewardkit.data.remote_samples import RemoteSamples
 
 
 def help_text(arguments: list[str]) -> str:
@@ -29,20 +33,24 @@ def run(arguments: list[str]) -> int:
     return EXIT_DONE
 
 
-def _folders_of(root: Path) -> list[Path]:
+def _folders_of(root: Path) -> list[Path | RemoteSamples]:
     """The folders of a run's validation shards; the embedded dataset is drawn again where the cache has lost it.
 
     A page without pictures is better than none: where the run's data cannot be found, there are no folders.
     """
     from rich.console import Console
 
-    from rewardkit.commands.build_data import sources
+    from rewardkit.commands.build_data import remote_access, sources
     from rewardkit.commands.open_checkpoint import options_of_run
+    from rewardkit.data.open_index import open_index
     from rewardkit.data.remote import is_url
 
     try:
         options = options_of_run(root)
         found = sources(options.data.val, "val", options.data.embedded, options.cache, Console(stderr=True))
-        return [Path(source.path) for source in found if not is_url(source.path)]
+        access = remote_access(options.data.remote, options.cache)
+        return [
+            open_index(source.path, access).shards_at if is_url(source.path) else Path(source.path) for source in found
+        ]
     except RewardkitError:
         return []

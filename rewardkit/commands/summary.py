@@ -20,6 +20,7 @@ from rewardkit.config.schema import FitOptions
 from rewardkit.data.answer_table import read_answers
 from rewardkit.data.demo.dataset import demo_ceilings
 from rewardkit.data.predictions import read_predictions
+from rewardkit.data.remote_samples import RemoteSamples
 from rewardkit.engine.run_directory import write_text
 from rewardkit.metrics.answer_rows import answer_rows
 from rewardkit.metrics.answer_sets import answers_of_table
@@ -44,7 +45,7 @@ def finish(
     console: Console,
     *,
     arguments: Sequence[str],
-    val_folders: Sequence[Path],
+    val_folders: Sequence[Path | RemoteSamples],
     wall_s: float,
 ) -> None:
     """Writes summary.json and report.html, and prints the summary."""

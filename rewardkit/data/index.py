@@ -233,6 +233,11 @@ class ShardIndex:
         return self.folder if self.remote is None else self.remote.folder
 
     @property
+    def shards_at(self) -> Path | RemoteSamples:
+        """The folder of the shards, or what reads them where they are on a server."""
+        return self.folder if self.remote is None else self.remote
+
+    @property
     def name(self) -> str:
         """Name of the folder of the shards."""
         return self.folder.resolve().name if self.remote is None else self.remote.folder.name

@@ -47,10 +47,15 @@ class RemoteSamples:
 
     def path(self, position: int) -> RemoteFile:
         """The shard of a group."""
-        number = self.index.shard[position]
-        return RemoteFile(
-            self.folder, self.index.shards[number], self.index.shard_bytes[number], self.index.shard_digests[number]
-        )
+        return self._shard(int(self.index.shard[position]))
+
+    def shard(self, name: str) -> RemoteFile | None:
+        """A shard by its name; None where there is none of that name."""
+        return self._shard(self.index.shards.index(name)) if name in self.index.shards else None
+
+    def _shard(self, number: int) -> RemoteFile:
+        index = self.index
+        return RemoteFile(self.folder, index.shards[number], index.shard_bytes[number], index.shard_digests[number])
 
     def sample(self, position: int) -> Sample:
         """Reads a group with its images.

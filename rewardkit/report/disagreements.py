@@ -13,8 +13,10 @@ import pandas as pd
 from PIL import Image
 
 from rewardkit.data.images import decode_image
+from rewardkit.data.remote import ShardPlace
+from rewardkit.data.remote_samples import RemoteSamples
 from rewardkit.data.shards import Sample, read_sample
-from rewardkit.errors import RewardkitError
+from rewardkit.errors import BadSample, RewardkitError
 from rewardkit.metrics.judged_pairs import FIRST, SECOND
 
 CLEAR = 2 / 3
@@ -61,11 +63,11 @@ class Thumbnails:
     """Reads candidates' pictures out of shards, as small JPEGs in data URIs, up to a total size.
 
     Args:
-        folders: Folders of shards to look in.
+        folders: Folders of shards to look in; of a set on a server, what reads its samples.
         max_bytes: No more pictures are given once they come to this many characters.
     """
 
-    def __init__(self, folders: Sequence[Path], *, max_bytes: int = 1_800_000) -> None:
+    def __init__(self, folders: Sequence[Path | RemoteSamples], *, max_bytes: int = 1_800_000) -> None:
         self.folders = list(folders)
         self.left = max_bytes
         self.missing = 0
@@ -100,17 +102,27 @@ class Thumbnails:
         """The sample, from the folder whose shard holds that key at that place."""
         if not isinstance(row["shard"], str) or pd.isna(row["offset"]) or pd.isna(row["length"]):
             return None
-        for folder in self.folders:
-            path = folder / row["shard"]
-            if not path.is_file():
+        for folder in list(self.folders):
+            place = _shard(folder, row["shard"])
+            if place is None:
                 continue
             try:
-                sample = read_sample(path, int(row["offset"]), int(row["length"]))
-            except RewardkitError:
+                sample = read_sample(place, int(row["offset"]), int(row["length"]))
+            except BadSample:
                 continue  # another set's shard of the same name, or one that has changed
+            except RewardkitError:
+                self.folders.remove(folder)  # a dead server is not asked again for each picture
+                continue
             if sample.key == row["key"]:
                 return sample
         return None
+
+
+def _shard(folder: Path | RemoteSamples, name: str) -> ShardPlace | None:
+    """A shard by its name; None where the folder has none of that name."""
+    if isinstance(folder, RemoteSamples):
+        return folder.shard(name)
+    return folder / name if (folder / name).is_file() else None
 
 
 def worst_disagreements(

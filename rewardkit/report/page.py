@@ -14,6 +14,7 @@ from rewardkit.config.help import show_value
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.options import leaves
 from rewardkit.config.schema import FitOptions
+from rewardkit.data.remote_samples import RemoteSamples
 from rewardkit.report.against import Gain, compare_evaluations
 from rewardkit.report.answers import AnswerSection, answer_section
 from rewardkit.report.charts import share_axis
@@ -69,7 +70,9 @@ class SetSection:
     answers: AnswerSection | None
 
 
-def write_report(run: RunLayout, *, against: RunLayout | None = None, folders: Sequence[Path] = ()) -> Path:
+def write_report(
+    run: RunLayout, *, against: RunLayout | None = None, folders: Sequence[Path | RemoteSamples] = ()
+) -> Path:
     """Writes ``report.html`` of a run, finished or not, and replaces an older one.
 
     Args:

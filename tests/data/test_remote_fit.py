@@ -37,14 +37,22 @@ def test_a_run_from_a_failing_server_stopped_and_resumed(
         given = [*kept, *sources, *weights, f"cache.dir={tmp_path / 'cache'}", f"run.name={name}", *more]
         return cli.run(["fit", *given])
 
+    def layout(name: str) -> RunLayout:
+        return RunLayout(tmp_path / "runs" / "hpsv2" / name)
+
     assert run("disk", shards) == 0
     assert "mix     train 75.0%, each of its 24 groups 1.0 times" in capsys.readouterr().out
     with serve(shards, lambda request: draw.choice(kinds) if draw.random() < 0.3 else None) as server:
         assert run("server", server.url, "trainer.stop_after=3") == 0
         assert run("server", server.url, "resume=auto") == 0
+        report = layout("server").report
+        pages = [report.read_text(encoding="utf-8")]
+        assert cli.run(["report", f"run={report.parent}"]) == 0
+        pages.append(report.read_text(encoding="utf-8"))
+        assert all("data:image/jpeg;base64" in page for page in pages)
         assert run("server", server.url, "resume=auto", "data.weights={train: 2, again: 1}") == 2
     assert "data.weights" in capsys.readouterr().err
-    ours, theirs = (RunLayout(tmp_path / "runs" / "hpsv2" / name) for name in ("server", "disk"))
+    ours, theirs = layout("server"), layout("disk")
     name = "model.safetensors"
     assert (ours.bundle / name).read_bytes() == (theirs.bundle / name).read_bytes()
     assert not ours.data_errors.exists()
