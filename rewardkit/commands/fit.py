@@ -125,7 +125,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
         console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
         return EXIT_DONE if started_by_rank_0(trainer) else stopped.exit_code
     if trainer.is_global_zero:
-        folders = [index.folder for data_set in data.val_data for index in data_set.indices]
+        folders = [index.shards_at for data_set in data.val_data for index in data_set.indices]
         wall_s = time.monotonic() - started
         finish(options, layout, callbacks, console, arguments=arguments, val_folders=folders, wall_s=wall_s)
     return EXIT_DONE
