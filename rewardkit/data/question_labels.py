@@ -88,16 +88,17 @@ def asked_in_training(
         BadSample: A label needs a question that does not apply to the prompt's slots, or none applies.
     """
     on = answers_on(group, space)
-    labelled = _labelled(group, space)
+    labelled = _labelled(group, questions, space)
     asked = []
     for candidate in range(len(group.candidates)):
         found: dict[str, Answered] = {}
         for question in questions.questions:
             column = space.dimensions.index(question.dimension)
             said = answered(question, on.get((candidate, column), ()), rationales=rationales)
-            if said.shares is None and (candidate, column) not in labelled:
+            if said.shares is not None:
+                _check_slot(question, group)
+            elif (candidate, column) not in labelled or not question.applies(group.slots):
                 continue
-            _check_slot(question, group)
             found[question.key] = said
         asked.append(found or {_first(group, questions).key: NOTHING_SAID})
     return asked
@@ -122,6 +123,7 @@ def asked_in_evaluation(
         BadSample: As in training.
     """
     on = answers_on(group, space)
+    _labelled(group, questions, space)
     asked = []
     for candidate in range(len(group.candidates)):
         found = {}
@@ -166,8 +168,12 @@ def answers_on(group: Group, space: LabelSpace) -> Mapping[tuple[int, int], list
     return found
 
 
-def _labelled(group: Group, space: LabelSpace) -> set[tuple[int, int]]:
-    """Candidate and dimension wherever a score is learned: by a rating, a comparison or a ranking."""
+def _labelled(group: Group, questions: QuestionSet, space: LabelSpace) -> set[tuple[int, int]]:
+    """Candidate and dimension wherever a score is learned or measured: by a rating, a comparison or a ranking.
+
+    Raises:
+        BadSample: No question on such a dimension applies to the prompt's slots.
+    """
     found = {place for place, answers in answers_on(group, space).items() if any(_is_number(a) for a in answers)}
     for comparison in all_comparisons(group):
         column = space.column(comparison.dimension)
@@ -177,6 +183,10 @@ def _labelled(group: Group, space: LabelSpace) -> set[tuple[int, int]]:
         column = space.column(ranking.dimension)
         if column is not None:
             found |= {(n, column) for n, rank in enumerate(ranking.ranks) if rank is not None}
+    for name in {space.dimensions[column] for _, column in found}:
+        on = [question for question in questions.questions if question.dimension == name]
+        if not any(question.applies(group.slots) for question in on):
+            _check_slot(on[0], group)
     return found
 
 

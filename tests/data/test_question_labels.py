@@ -113,6 +113,19 @@ def test_a_label_whose_question_lacks_its_slot_is_a_bad_sample():
             ask(group(), only_colour, SPACE, rationales=False, **extra)
 
 
+def test_one_question_that_applies_is_enough_for_a_comparison():
+    lively = question("lively", (0, 1), dimension="colour")
+    asked = QuestionSet("made up", "", (COLOUR, lively))
+    made = group(comparisons=(Comparison("colour", 0, 1, (1, 0, 0)),))
+    training = asked_in_training(made, asked, SPACE, rationales=False)
+    evaluation = asked_in_evaluation(made, asked, SPACE, said=True, rationales=False)
+    assert [list(each) for each in training] == [list(each) for each in evaluation] == [["lively"]] * 3
+    for ask in (asked_in_training, asked_in_evaluation):
+        extra = {"said": True} if ask is asked_in_evaluation else {}
+        with pytest.raises(BadSample, match="labels on 'colour', and question 'colour' asks of the slot"):
+            ask(made, SET, SPACE, rationales=False, **extra)
+
+
 def test_evaluation_asks_all_that_apply():
     made = group(answers=(Answer("hands", 1, "r", 2, "five"),))
     asked = asked_in_evaluation(made, SET, SPACE, said=True, rationales=True)
