@@ -16,14 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import lite0_llava
 from study_results import PROTOCOL, write_page
@@ -132,7 +129,7 @@ def train(run: Run, out: Path) -> None:
     print(f"$ python -m rewardkit {' '.join(run.command(out))}", flush=True)
     code, took = execute(run, out)
     if code:
-        sys.exit(f"{run.name} failed with exit code {code}; see {out / 'logs' / run.name}.txt")
+        sys.exit(f"{run.name} failed with exit code {code}; see {out / 'logs'}")
     print(f"{run.name} took {took / 60:.1f} minutes", flush=True)
 
 

@@ -65,6 +65,7 @@ class Lite0Grid(PreTrainedModel):
         super().__init__(config)
         self.body = timm.create_model("tf_efficientnet_lite0", num_classes=0, global_pool="")
         self.post_init()
+        self.train(False)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Keeps timm's: all weights are loaded."""
