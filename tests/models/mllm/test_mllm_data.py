@@ -227,3 +227,33 @@ def test_an_image_that_cannot_be_read_is_named(evaluator: Any, tmp_path: Path) -
     convert("evalalign", src, tmp_path / "shards", options=EvalAlignOptions(), workers=1)
     (batch,) = read(evaluator(questions()), tmp_path / "shards", batch_groups=1)
     assert [report.reason for report in batch.bad] and not batch.valid.any()
+
+
+def test_own_questions_and_answers_need_no_code(evaluator: Any, tmp_path: Path) -> None:
+    """Ratings as lines of JSON, a question set as YAML: shares of two raters, N/A, a rationale."""
+    src = tmp_path / "source"
+    for n in range(2):
+        draw(src, f"{n}.png", n, (56, 56))
+    common = {"prompt": "a fox", "dimension": "paws"}
+    lines = [
+        {**common, "image": "0.png", "rating": 3, "rater": "ann"},
+        {**common, "image": "0.png", "rating": 1, "rater": "bo"},
+        {**common, "image": "0.png", "rating": 3, "rater": "cy", "rationale": "all four"},
+        {**common, "image": "1.png", "rating": "NA", "rater": "ann"},
+    ]
+    (src / "said.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    convert("jsonl", src, tmp_path / "shards", workers=1)
+    (tmp_path / "paws.yaml").write_text(
+        "name: paws\nabout: of animals\nquestions:\n- key: paws\n  text: How are the paws?\n  options:\n"
+        "  - {label: none, text: There are none, value: NA}\n"
+        + "".join(f"  - {{label: '{n}', text: level {n}, value: {n}}}\n" for n in (1, 2, 3))
+    )
+    model = evaluator(read_questions(tmp_path / "paws.yaml"))
+    (batch,) = read(model, tmp_path / "shards", batch_groups=1, rationales=True)
+    rows = batch.questions
+    assert isinstance(rows, QuestionBatch)
+    # Columns are the options that apply, in their order, then N/A.
+    torch.testing.assert_close(rows.option_target, torch.tensor([[1 / 3, 0, 2 / 3, 0], [0, 0, 0, 1]]))
+    texts = written(model, rows)
+    assert texts[0].startswith("3\nall four") and texts[1].startswith("N")
+    torch.testing.assert_close(batch.ratings, torch.tensor([[7 / 3], [float("nan")]]), equal_nan=True)
