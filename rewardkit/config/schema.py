@@ -68,7 +68,7 @@ class RemoteOptions:
 
     attempts: int = option(8, at_least=1)
     """How often a read is tried, at growing intervals, before the run stops."""
-    timeout: float = option(30.0, above=0)
+    timeout: float = option(15.0, above=0)
     """Seconds in which a server must answer, and in which a next byte must come."""
 
 

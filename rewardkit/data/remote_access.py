@@ -31,7 +31,7 @@ class RemoteAccess:
     cache: Path = field(default_factory=cache_root)
     max_bytes: int = DEFAULT_MAX_BYTES
     attempts: int = 8
-    timeout: float = 30.0
+    timeout: float = 15.0
     first_wait: float = 0.5
 
     def pause(self, attempt: int) -> float:

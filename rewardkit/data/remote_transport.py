@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache
 from pathlib import Path
@@ -154,7 +155,7 @@ async def _retried(url: str, attempt: Callable[[], Awaitable[T]], access: Remote
     """Tries until it works, the attempts are used up, or the answer is final."""
     failure = ""
     for number in range(access.attempts):
-        asked = 0.0
+        asked, began = 0.0, time.monotonic()
         try:
             return await attempt()
         except (RangeIgnored, DataError, UserError):
@@ -169,7 +170,7 @@ async def _retried(url: str, attempt: Callable[[], Awaitable[T]], access: Remote
             asked = error.wait if isinstance(error, Failed) else 0.0
         if number + 1 < access.attempts:
             seconds = max(access.pause(number), min(asked, _PATIENCE))
-            if seconds >= 1:
+            if seconds + time.monotonic() - began >= 1:
                 again = f"attempt {number + 2} of {access.attempts} in {seconds:.0f} s"
                 _log.warning("%s: %s; %s", redacted(url), failure, again)
             await asyncio.sleep(seconds)
