@@ -14,7 +14,7 @@ from rewardkit.callbacks.question_answers import QuestionAnswers
 
 from rewardkit.metrics.calibration import score_statistics
 from rewardkit.models.save import save_reward
-from rewardkit.modules.sharded import whole_parameters
+from rewardkit.models.sharded import whole_parameters
 
 
 class BestBundle(Callback):

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from rewardkit.modules.sharded import gather_anew, share_like, share_of, whole_from_share
+from rewardkit.models.sharded import gather_anew, share_like, share_of, whole_from_share
 
 
 def kept_share(decay: float, updates: int, *, warmup: bool) -> float:

@@ -28,6 +28,11 @@ def strategy_problems(options: FitOptions, origins: Mapping[str, str]) -> list[s
             f"trainer.compile: {trainer.strategy} gathers weights in the middle of what would be compiled; take "
             "trainer.compile=false, or trainer.strategy=ddp, zero1 or zero2"
         )
+    if options.model.mllm.share_prefix and trainer.strategy in ("zero3", "fsdp"):
+        problems.append(
+            f"model.mllm.share_prefix: {trainer.strategy} gathers each layer for one pass, and this takes two; leave it "
+            "at null, which shares where that can be, or take trainer.strategy=ddp, zero1 or zero2"
+        )
     if trainer.deepspeed_config is not None:
         if trainer.strategy not in ZERO:
             problems.append(

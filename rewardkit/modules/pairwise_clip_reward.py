@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from rewardkit.data.batch import Batch
 from rewardkit.metrics.live import PairAccuracy
 from rewardkit.models.reward import RewardOutput
+from rewardkit.models.sharded import clamp_parameter
 from rewardkit.modules.gradients import finish_gradients, norm_of_engine, reach_all
 from rewardkit.modules.optimisation import (
     Optimisation,
@@ -21,7 +22,6 @@ from rewardkit.modules.optimisation import (
     draw_seed,
     make_optimizer,
 )
-from rewardkit.modules.sharded import clamp_parameter
 from rewardkit.modules.step_figures import StepFigures
 
 

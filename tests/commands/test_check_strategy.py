@@ -55,6 +55,11 @@ def test_contradictions_name_the_key_and_a_remedy(arguments: list[str], key: str
     assert problem.startswith(key) and remedy in problem
 
 
+def test_what_is_read_twice_cannot_be_gathered_once() -> None:
+    found = problems("trainer.strategy=zero3", "model.mllm.share_prefix=true")
+    assert any(p.startswith("model.mllm.share_prefix: zero3 gathers") and "zero2" in p for p in found)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -32,7 +32,7 @@ from rewardkit.config.optim_options import TrainerOptions
 from rewardkit.config.recipes import compose_fit
 from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.train import make_trainer, quieten
-from rewardkit.modules.sharded import is_shared, whole_of, whole_parameters
+from rewardkit.models.sharded import is_shared, whole_of, whole_parameters
 
 
 class Record(Callback):
@@ -129,6 +129,8 @@ def hardware(strategy: str, ranks: int, trainer: TrainerOptions) -> Hardware:
         return made
     zero: dict[str, Any] = {
         "stage3_param_persistence_threshold": 0,
+        "stage3_max_live_parameters": 0,
+        "stage3_max_reuse_distance": 0,
         "reduce_bucket_size": 20_000,
         "allgather_bucket_size": 20_000,
     }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rewardkit.errors import UserError
+from rewardkit.models.sharded import is_shared
 
 VISION = ("visual", "vision_tower", "vision_model")
 PROJECTOR = ("multi_modal_projector", "connector")
@@ -80,12 +81,17 @@ def token_positions(
 
 
 def can_share_prefix(base: Any) -> bool:
-    """Whether the rows of an image can go on from one cache: only plain attention keeps all that it has read."""
+    """Whether the rows of an image can go on from one cache: only plain attention keeps all that it has read.
+
+    Not while layers are gathered one after the other for a backward pass (ZeRO-3, FSDP): a layer is told of that pass
+    by what it returned, and a gradient that comes through the cache passes it by.
+    """
     config = base.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     # The property of the model that says so has two names, and one of them warns at each call.
     checkpointing = base.training and any(getattr(part, "gradient_checkpointing", False) for part in base.modules())
-    return all(kind == "full_attention" for kind in kinds) and not checkpointing
+    gathering = torch.is_grad_enabled() and any(is_shared(parameter) for parameter in base.parameters())
+    return all(kind == "full_attention" for kind in kinds) and not checkpointing and not gathering
 
 
 def cache_argument(base: Any) -> str:
