@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,19 +13,23 @@ from rich.table import Table
 from torch import nn
 
 from rewardkit.commands.build_data import build_data, mixing
+from rewardkit.commands.build_hardware import build_hardware
 from rewardkit.commands.build_model import build_model
 from rewardkit.commands.build_module import build_module
 from rewardkit.commands.check_objective import check_labels
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.batch import Batch
-from rewardkit.engine.hardware import count_devices
+from rewardkit.engine.activations import activation_bytes
+from rewardkit.engine.hardware import Hardware
+from rewardkit.engine.plan import Plan, plan_run, size_of
 from rewardkit.errors import EXIT_DONE, UserError
-from rewardkit.models.freezing import LayerGroup, groups_of_model, rate_factors
-from rewardkit.modules.parameter_groups import head_prefixes
+from rewardkit.models.freezing import LayerGroup, groups_of_model
+from rewardkit.models.mllm.batch import QuestionBatch
+from rewardkit.modules.optimisation import Optimisation
+from rewardkit.modules.parameter_groups import head_prefixes, layer_rates
 
-_ADAM_STATES = 2
-"""Tensors of the parameter's size that AdamW keeps for each trained parameter."""
-_BYTES = 4
+_SHOWN = ("pixels", "tokens", "group", "first", "target", "ranking_rank", "answer_target", "caption_tokens")
+_SHOWN_OF_QUESTIONS = ("input_ids", "option_target", "answer_token")
 
 
 def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
@@ -35,14 +40,15 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
         origins: Key to where its value was set.
     """
     console = Console()
-    ranks = count_devices(options.trainer.devices) * options.trainer.nodes
+    hardware = build_hardware(options.trainer, planned=True)
+    ranks = hardware.ranks
     model = build_model(options)
     data = build_data(options, model, ranks=ranks, errors_path=None, console=console)
     assert data.train_data is not None
     for note in check_labels(options.objective, data.train_data, origins, option_labels=data.option_labels):
         print(f"note: {note}", file=sys.stderr)
     module = build_module(options, model, data)
-    console.print(parameter_table(model, module.objective, layer_decay=options.optim.layer_decay))
+    console.print(parameter_table(model, module.objective, module.optimisation))
     batch = next(iter(data.train_dataloader()))
     console.print(batch_table(batch))
     console.print(optimiser_table(module.configure_optimizers()["optimizer"].param_groups))
@@ -50,19 +56,27 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
     steps, per_epoch = options.trainer.max_steps, data.schedule.steps_per_epoch
     console.print(
         f"{steps} steps of {options.data.batch_groups} "
-        f"{'comparisons' if options.data.pairing == 'pairs' else 'groups'} = {steps / per_epoch:.2f} epochs; "
-        f"{ranks} ranks, {data.accumulation} micro-batches of {data.schedule.micro_groups} each a step",
+        f"{'comparisons' if options.data.pairing == 'pairs' else 'groups'} = {steps / per_epoch:.2f} epochs of "
+        f"{per_epoch:,} steps; {ranks} ranks, "
+        f"{data.accumulation} micro-batches of {data.schedule.micro_groups} each a step",
         highlight=False,
     )
     for line in mixing(options, data):
         console.print(line, highlight=False)
-    activations = _forward_backward(module, batch, options)
-    console.print(memory_line(model, activations), highlight=False)
+    activations = activation_bytes(module, batch, precision=hardware.precision)
+    plan = plan_run(
+        size_of(module, activations),
+        hardware,
+        accumulation=data.accumulation,
+        average=options.callbacks.ema is not None,
+        frozen_kept=options.trainer.checkpoint_frozen or options.model.pretrained is None,
+    )
+    console.print(plan_table(plan, hardware))
     console.print("dry run: nothing was trained and nothing written")
     return EXIT_DONE
 
 
-def parameter_table(model: nn.Module, objective: nn.Module, *, layer_decay: float) -> Table:
+def parameter_table(model: nn.Module, objective: nn.Module, optimisation: Optimisation) -> Table:
     """Parameters of each layer group from input to head, trained and frozen, and the factor of its learning rate.
 
     The groups are those of ``rewardkit.models.freezing``; a tower whose layers are not known is one row.
@@ -73,11 +87,16 @@ def parameter_table(model: nn.Module, objective: nn.Module, *, layer_decay: floa
         table.add_column(column, justify="right", no_wrap=True)
     named = dict(model.named_parameters())
     groups = _known_groups(model)
-    factors = rate_factors(groups, layer_decay)
+    factors = layer_rates(
+        model,
+        layer_decay=optimisation.layer_decay,
+        vision_factor=optimisation.vision_factor,
+        projector_factor=optimisation.projector_factor,
+    )[0]
     for tower, layers in groups.items():
         for layer in layers:
             members = [model.get_parameter(name) for name in layer.parameters]
-            _add_row(table, layer.name, members, f"{factors[layer.name]:.4g}")
+            _add_row(table, layer.name, members, f"{factors.get(layer.name, 1.0):.4g}")
             for name in layer.parameters:
                 named.pop(name, None)
         members = [model.get_parameter(name) for layer in layers for name in layer.parameters]
@@ -137,49 +156,40 @@ def batch_table(batch: Batch) -> Table:
     table.add_column("tensor")
     table.add_column("shape", justify="right")
     table.add_column("type")
-    for name in ("pixels", "tokens", "group", "first", "target", "ranking_rank", "answer_target", "caption_tokens"):
-        tensor = getattr(batch, name)
+    shown = {name: getattr(batch, name) for name in _SHOWN}
+    if isinstance(batch.questions, QuestionBatch):  # an evaluator reads these instead of pixels and tokens
+        rows = batch.questions
+        shown = (
+            {f"questions.images.{name}": tensor for name, tensor in rows.images.items()}
+            | {f"questions.{name}": getattr(rows, name) for name in _SHOWN_OF_QUESTIONS}
+            | {name: tensor for name, tensor in shown.items() if name not in ("pixels", "tokens", "caption_tokens")}
+        )
+        table.caption = (
+            f"{len(rows.image_tokens)} images of {rows.image_tokens.float().mean():.0f} tokens, {len(rows.row_asked)} "
+            f"rows of {rows.attention_mask.sum(dim=1).float().mean():.0f}, of which their images' share "
+            f"{rows.shared.float().mean():.0f}; {1 - rows.attention_mask.float().mean():.0%} is padding"
+        )
+    for name, tensor in shown.items():
         table.add_row(name, str(list(tensor.shape)), str(tensor.dtype).removeprefix("torch."))
     return table
 
 
-def memory_line(model: nn.Module, activations: int) -> str:
-    """An estimate of a rank's memory in words."""
-    everything = sum(p.numel() for p in model.parameters()) * _BYTES
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * _BYTES
-    total = everything + trained * (1 + _ADAM_STATES) + activations
-    return (
-        f"memory of a rank, estimated: weights {_gb(everything)}, gradients {_gb(trained)}, optimiser "
-        f"{_gb(trained * _ADAM_STATES)}, activations {_gb(activations)} (measured) = {_gb(total)}; "
-        f"a checkpoint takes {_gb(everything + trained * _ADAM_STATES)}"
-    )
+def plan_table(plan: Plan, hardware: Hardware) -> Table:
+    """Memory of a rank, bytes on the wire and the size of a checkpoint, estimated."""
+    shared = f"{hardware.ranks} ranks ({hardware.nodes} x {hardware.devices}), {hardware.strategy}"
+    table = Table(title=f"estimated for {shared}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("memory of a rank", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    for item in fields(plan.device):
+        measured = " (measured here, one micro-batch)" if item.name == "activations" else ""
+        table.add_row(item.name + measured, _units(getattr(plan.device, item.name)))
+    table.add_row("together", _units(plan.device.together), end_section=True)
+    if plan.host:
+        table.add_row("offloaded from it", _units(plan.host))
+    table.add_row("sent by a rank in a step", _units(plan.sent))
+    table.add_row("a checkpoint, all files", _units(plan.checkpoint))
+    return table
 
 
-def _forward_backward(module: nn.Module, batch: Batch, options: FitOptions) -> int:
-    """Bytes that autograd keeps for the backward pass of one micro-batch."""
-    import torch
-
-    from rewardkit.engine.precision import find_precision
-
-    kept: dict[int, int] = {}
-    parameters = {p.untyped_storage().data_ptr() for p in module.parameters()}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(find_precision(options.trainer.precision))
-    with (
-        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-        torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),
-    ):
-        output = module(batch)
-        loss = module.objective(output, batch, batch.denominators)  # type: ignore[operator]
-    loss.total.backward()
-    return sum(kept.values())
-
-
-def _gb(count: float) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e6:.2f} MB"
+def _units(count: float) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.2f} MB"

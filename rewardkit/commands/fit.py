@@ -133,26 +133,13 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
 
 def _begin(options: FitOptions, opened: Opened) -> Hardware:
     """Threads, the run's folder and the log of the libraries; what the run will use."""
-    from rewardkit.engine.deepspeed_config import read_deepspeed_config
-    from rewardkit.engine.hardware import Hardware, count_devices
-    from rewardkit.engine.precision import find_precision
+    from rewardkit.commands.build_hardware import build_hardware
     from rewardkit.engine.run_directory import RUN_NAME_VARIABLE, launched_rank
     from rewardkit.engine.train import quieten, set_threads
 
-    root, rank, asked = opened.layout.root, launched_rank(), options.trainer
-    set_threads(asked.threads)
-    hardware = Hardware(
-        count_devices(asked.devices),
-        asked.nodes,
-        asked.strategy,
-        find_precision(asked.precision),
-        offload_optimizer=asked.offload_optimizer,
-        offload_parameters=asked.offload_parameters,
-        nvme_path=asked.nvme_path,
-        bucket_mb=asked.bucket_mb,
-        communication=asked.communication,
-        deepspeed=read_deepspeed_config(asked.deepspeed_config) if asked.deepspeed_config else None,
-    )
+    root, rank = opened.layout.root, launched_rank()
+    set_threads(options.trainer.threads)
+    hardware = build_hardware(options.trainer)
     os.environ[RUN_NAME_VARIABLE] = root.name
     root.mkdir(parents=True, exist_ok=True)
     quieten(opened.layout.console_log if rank == 0 else root / f"console-{rank}.log")

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -184,9 +185,32 @@ def test_contradictions_are_told_at_once(tiny_fit: list[str], capsys: pytest.Cap
 def test_dry_run_writes_nothing(tiny_fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert fit(tiny_fit, "dry_run=true") == 0
     printed = capsys.readouterr().out
-    for words in ("image tower", "pixels", "[8, 3, 32, 32]", "8 steps of 4 groups", "GB", "towers/decayed"):
+    for words in ("image tower", "pixels", "[8, 3, 32, 32]", "8 steps of 4 groups", "together", "towers/decayed"):
         assert words in printed, words
     assert not layout(tiny_fit, "x").root.parent.exists()
+
+
+def test_dry_run_plans_for_machines_that_are_not_here(
+    tiny_fit: list[str], whole_run: RunLayout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checkpoint is as large as a real one; four ranks share what one holds."""
+    assert fit(tiny_fit, "dry_run=true") == 0
+    here = planned(capsys.readouterr().out)
+    written = (whole_run.checkpoints / "last.ckpt").stat().st_size
+    assert here["a checkpoint, all files"] == pytest.approx(written / 1e6, rel=0.1)
+    assert here["sent by a rank in a step"] == 0
+    far = ("trainer.devices=2", "trainer.nodes=2", "trainer.strategy=fsdp")
+    kept = [argument for argument in tiny_fit if not argument.startswith("data.micro_groups")]
+    assert fit(kept, "dry_run=true", "data.micro_groups=1", *far) == 0
+    there = planned(capsys.readouterr().out)
+    assert there["optimiser"] == pytest.approx(here["optimiser"] / 4, abs=0.01)
+    assert there["sent by a rank in a step"] > 0
+
+
+def planned(printed: str) -> dict[str, float]:
+    """The rows of the plan, in megabytes."""
+    found = re.findall(r"^  (.+?) +([\d,.]+) (GB|MB)", printed, re.MULTILINE)
+    return {name: float(value.replace(",", "")) * (1000 if unit == "GB" else 1) for name, value, unit in found}
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
