@@ -49,11 +49,12 @@ def what_answers_mean(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the columns are, and what was left out."""
     of = [row for row in rows if row["metric"] == "option_accuracy" and row["most_frequent"] is not None]
     unparsed, masked = (sum(row.get(name, 0) for row in of) for name in ("unparsed", "masked"))
+    where = "other data" if any(row["protocol"] == _PAIRS[0] for row in rows) else "these pairs themselves"
     told = [
         "right: the likeliest option is the one that most people chose; most common: by always giving the commonest "
         "answer; one person: against the others. QWK and MAE: distance from people's answers; SRCC and tau-b: rank "
-        "correlation with their mean (chance 0); pairs: of one group's images, with a threshold for ties that is tuned "
-        "on these pairs themselves."
+        "correlation with their mean (chance 0); pairs: of one group's images, with a threshold for ties tuned on "
+        f"{where}."
     ]
     told += [f"{unparsed} answers could not be read and are in none of these."] if unparsed else []
     told += [f"{masked} answers are behind a question that was answered no, and in none of these."] if masked else []

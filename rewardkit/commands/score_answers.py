@@ -111,25 +111,18 @@ class EvaluatorScorer:
 
     def _table(self, row: Row) -> Table:
         table = Table(title=Text(row["image"]), title_justify="left")
-        for name, justify in (
-            ("question", "left"),
-            ("answer", "left"),
-            ("p", "right"),
-            ("expected", "right"),
-            ("p(N/A)", "right"),
-            ("score", "right"),
-        ):
-            table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        some_na = any(self._model.questions[key].has_na for key in row[ANSWERS])
+        table.add_column("question", overflow="fold")
+        table.add_column("answer", overflow="fold")
+        for name in ("p", "expected", *(["p(N/A)"] if some_na else []), "score"):
+            table.add_column(name, justify="right")
         for key, answer in row[ANSWERS].items():
             question = self._model.questions[key]
             probability = (answer.get("probabilities") or {}).get(answer["answer"])
-            cells = (answer["expected"], answer["not_applicable"], row[question.dimension])
-            table.add_row(
-                Text(key),
-                Text(self._in_words(key, answer)),
-                *(_number(value) for value in (probability, *cells)),
-                style=None if answer["counts"] else "dim",
-            )
+            na = [answer["not_applicable"] if question.has_na else None] if some_na else []
+            cells = (probability, answer["expected"], *na, row[question.dimension])
+            style = None if answer["counts"] else "dim"
+            table.add_row(Text(key), Text(self._in_words(key, answer)), *map(_number, cells), style=style)
         return table
 
     def _in_words(self, key: str, answer: Mapping[str, Any]) -> str:

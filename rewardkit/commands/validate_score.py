@@ -21,6 +21,9 @@ from rewardkit.models.load import LoadedReward
 from rewardkit.models.mllm.answers import scores_of
 from rewardkit.models.mllm.scoring import LoadedEvaluator, Way
 
+REWARD_GROUPS, EVALUATOR_GROUPS = 16, 4
+"""Groups in one forward pass where nothing is said."""
+
 
 @dataclass
 class Scored:
@@ -49,7 +52,8 @@ def score_folders(
         val=sources(folders, "val", options.data.embedded, options.cache, console),
         dimensions=model.dimensions,
         dimension_map=options.data.dimension_map,
-        val_groups=options.data.batch_groups,
+        val_groups=options.data.batch_groups
+        or (REWARD_GROUPS if isinstance(model, LoadedReward) else EVALUATOR_GROUPS),
         workers=options.data.workers,
         max_bad_fraction=options.data.max_bad_fraction,
         remote=remote_access(options.data.remote, options.cache),

@@ -24,8 +24,8 @@ class ValidateDataOptions:
     """Data's dimension to the model's dimension; null drops its labels."""
     workers: int = option(1, at_least=0)
     """Worker processes that decode images."""
-    batch_groups: int = option(16, at_least=1)
-    """Groups in one forward pass."""
+    batch_groups: int | None = option(None, at_least=1)
+    """Groups in one forward pass. Default: 16; of an evaluator, which reads a row of tokens for each question, 4."""
     max_bad_fraction: float = option(0.01, at_least=0, at_most=1)
     """Stop when more than max(10, this share of the groups) cannot be read."""
     remote: RemoteOptions = option(RemoteOptions())

@@ -16,6 +16,7 @@ Three forms: ``adapter`` (the base stays where it is, and is named by its path a
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import tempfile
@@ -245,7 +246,15 @@ def _described(model: MLLMReward, form: Form, base_path: str | Path | None) -> d
 
 def _digest(folder: Path) -> str:
     """Of the base's weights and configuration: an adapter on another base gives other scores, silently."""
-    return digest_of([*folder.glob("*.safetensors"), *folder.glob("config.json")])
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")])
+    stats = [(path, path.stat()) for path in files]
+    return _digest_of(tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats))
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
+    """Of files as they are now; a base of 26 GB is not read again at each validation."""
+    return digest_of([Path(path) for path, _, _ in files])
 
 
 def _weights(folder: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
