@@ -74,10 +74,17 @@ def make_trainer(
 
 
 def _environments() -> list[Any]:
-    """Under SLURM, its ranks without Lightning's own requeueing: ``tools/launch/slurm.sbatch`` does that on code 75."""
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+    """Under SLURM, its ranks without Lightning's own requeueing: ``tools/launch/slurm.sbatch`` does that on code 75.
+
+    Raises:
+        UserError: SLURM was asked for tasks in a way that does not say how many a machine has.
+    """
+    if not SLURMEnvironment.detect() or TorchElasticEnvironment.detect():
+        return []
+    try:
         return [SLURMEnvironment(auto_requeue=False)]
-    return []
+    except RuntimeError as error:
+        raise UserError(f"SLURM: {error}") from None
 
 
 def train(
