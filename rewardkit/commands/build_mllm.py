@@ -19,7 +19,7 @@ from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.options import option_columns, question_text
 from rewardkit.models.mllm.published import find_base, read_base, set_pixel_budget
 from rewardkit.models.mllm.rows import QuestionRows
-from rewardkit.models.mllm.small import small_qwen2_5_vl
+from rewardkit.models.mllm.small_llava import small_llava
 from rewardkit.models.mllm.tuning import LANGUAGE_LAYERS, LoraOptions, tune
 
 _SAMPLE_PROMPTS = 200
@@ -64,17 +64,14 @@ def _base(options: FitOptions, questions: QuestionSet, folder: Path | None) -> t
     if folder is not None:
         return read_base(folder, dtype=getattr(torch, options.model.mllm.dtype))
     small = options.model.mllm.small
-    return small_qwen2_5_vl(
+    return small_llava(
         _sample_texts(questions),
         seed=options.seed,
         width=small.width,
         layers=small.layers,
         vision_width=small.vision_width,
-        vision_layers=small.vision_layers,
-        cells=(1, small.cells),
+        side=small.side,
         vocabulary=small.vocabulary,
-        patch=small.patch,
-        scaled=True,
     )
 
 

@@ -24,20 +24,16 @@ class LoraOptions:
 
 @dataclass
 class SmallOptions:
-    """With model.architecture=small: a narrow Qwen2.5-VL made from nothing, and its tokenizer from the questions."""
+    """With model.architecture=small: a narrow LLaVA made from nothing, and its tokenizer from the questions."""
 
     width: int = option(64, at_least=32)
     """Width of the language model, a multiple of 32."""
     layers: int = option(2, at_least=1)
     """Blocks of the language model."""
-    vision_width: int = option(32, at_least=16)
-    """Width of the vision tower, a multiple of 16."""
-    vision_layers: int = option(2, at_least=1)
-    """Blocks of the vision tower."""
-    patch: int = option(8, at_least=4, at_most=28)
-    """Side of the vision tower's patches, pixels; four of them become one image token."""
-    cells: int = option(16, at_least=1)
-    """Most image tokens of an image; larger images are made smaller."""
+    vision_width: int = option(16, at_least=4)
+    """Width of the vision tower's first stage; the last is four times as wide."""
+    side: int = option(64, at_least=16)
+    """Side of the square that images are squashed to, a multiple of 16 pixels; 16 x 16 of them are one image token."""
     vocabulary: int = option(512, at_least=300)
     """Tokens of the tokenizer, which is trained on the questions."""
 

@@ -1,6 +1,6 @@
 """Small MLLMs made from nothing and offline: a tokenizer trained on question texts, and a narrow Qwen2.5-VL.
 
-The demo trains one; tests build the other families around the same tokenizer.
+Tests build the other families around the same tokenizer; the demo trains ``small_llava``.
 """
 
 from __future__ import annotations
@@ -111,7 +111,6 @@ def small_qwen2_5_vl(
     vision_layers: int = 2,
     cells: tuple[int, int] = (1, 16),
     vocabulary: int = 512,
-    patch: int = PATCH,
     scaled: bool = False,
 ) -> tuple[Any, Any]:
     """A narrow Qwen2.5-VL with random weights, and its processor.
@@ -123,9 +122,8 @@ def small_qwen2_5_vl(
         layers: Of the language model.
         vision_width: Of the vision tower, a multiple of 16.
         vision_layers: Of the vision tower; the last looks at the whole image, the others at windows of 112 px.
-        cells: Fewest and most image tokens of an image: the budget of pixels is so many cells of twice the patch a side.
+        cells: Fewest and most image tokens of an image: the budget of pixels is so many cells of 28 × 28.
         vocabulary: Tokens of the tokenizer.
-        patch: Side of a patch, pixels; four patches become one image token.
         scaled: Give the weights of each layer a standard deviation of 1 over the root of its inputs, with which a
             narrow model learns. False: 0.02 for all, as wide ones have it, which leaves it nearly linear.
 
@@ -145,7 +143,7 @@ def small_qwen2_5_vl(
         "num_key_value_heads": max(1, width // head // 2),
         "max_position_embeddings": 4096,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
-        **_ends(tokenizer),
+        **text_ends(tokenizer),
     }
     vision = {
         "depth": vision_layers,
@@ -153,27 +151,27 @@ def small_qwen2_5_vl(
         "intermediate_size": 2 * vision_width,
         "num_heads": vision_width // head,
         "out_hidden_size": width,
-        "patch_size": patch,
+        "patch_size": PATCH,
         "spatial_merge_size": MERGE,
         "window_size": 112,
         "fullatt_block_indexes": [vision_layers - 1],
     }
     config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, tie_word_embeddings=False, **qwen_ids(tokenizer), **_ends(tokenizer)
+        text_config=text, vision_config=vision, tie_word_embeddings=False, **qwen_ids(tokenizer), **text_ends(tokenizer)
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
         if scaled:
             scale_weights(model)
-    return model.train(), qwen_processor(tokenizer, patch=patch, cells=cells)
+    return model.train(), qwen_processor(tokenizer, patch=PATCH, cells=cells)
 
 
 @torch.no_grad()
 def scale_weights(model: nn.Module) -> None:
     """Draws the weights of each linear map anew, with a standard deviation of 1 over the root of its inputs."""
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv3d):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
             module.weight.normal_(std=module.weight[0].numel() ** -0.5)
 
 
@@ -191,7 +189,7 @@ def qwen_processor(tokenizer: Any, *, patch: int, cells: tuple[int, int]) -> Any
     )
 
 
-def _ends(tokenizer: Any) -> dict[str, int]:
+def text_ends(tokenizer: Any) -> dict[str, int]:
     """The ids that end and fill texts; their defaults lie outside a small vocabulary."""
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     return {"bos_token_id": end, "eos_token_id": end, "pad_token_id": pad}

@@ -1,0 +1,99 @@
+"""A small LLaVA made from nothing and offline: a FocalNet's grid of features, a projector, a narrow Llama.
+
+The demo trains one. A plain vision transformer learns little from the few thousand images that a CPU gets through in
+minutes; FocalNet (arXiv 2203.11926) has the locality of convolutions, no batch norm that would let batch-mates change a
+score, and is one of transformers' own, so the trained model loads there without rewardkit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from rewardkit.models.mllm.small import chatml, scale_weights, text_ends, train_tokenizer
+
+IMAGE_TOKEN = "<image>"
+STRIDE = 16
+"""Pixels a side of what becomes one image token: 4 by the stem, 2 by each of two stages behind it."""
+
+
+def small_llava(
+    texts: Iterable[str],
+    *,
+    seed: int = 0,
+    width: int = 64,
+    layers: int = 2,
+    vision_width: int = 16,
+    side: int = 64,
+    vocabulary: int = 512,
+) -> tuple[Any, Any]:
+    """A narrow LLaVA with random weights, and its processor.
+
+    Args:
+        texts: What the tokenizer is trained on.
+        seed: Of the weights; the caller's random numbers stay where they are.
+        width: Of the language model, a multiple of 32; heads are 16 wide.
+        layers: Of the language model.
+        vision_width: Of the vision tower's first stage; each of the two behind it is twice as wide as the one before.
+        side: Of the square that images are squashed to, pixels; a multiple of 16.
+        vocabulary: Tokens of the tokenizer.
+
+    Returns:
+        ``LlavaForConditionalGeneration`` in float32 and train mode, and ``LlavaProcessor``.
+    """
+    from transformers import FocalNetConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    tokenizer = train_tokenizer(
+        texts, specials=(IMAGE_TOKEN,), chat_template=chatml(IMAGE_TOKEN), vocabulary=vocabulary
+    )
+    vision = FocalNetConfig(
+        image_size=side,
+        embed_dim=vision_width,
+        depths=[1, 1, 1],
+        focal_levels=[1, 1, 1],
+        focal_windows=[3, 3, 3],
+        use_conv_embed=True,
+        drop_path_rate=0.0,
+    )
+    vision.hidden_size = 4 * vision_width
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 16,
+        num_key_value_heads=max(1, width // 32),
+        max_position_embeddings=4096,
+        **text_ends(tokenizer),
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=(side // STRIDE) ** 2,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlavaForConditionalGeneration(config)
+        scale_weights(model)
+    return model.train(), _processor(tokenizer, side)
+
+
+def _processor(tokenizer: Any, side: int) -> Any:
+    from transformers import CLIPImageProcessor, LlavaProcessor
+
+    images = CLIPImageProcessor(size={"height": side, "width": side}, do_center_crop=False)
+    return LlavaProcessor(
+        images,
+        tokenizer,
+        patch_size=STRIDE,
+        vision_feature_select_strategy="full",
+        chat_template=tokenizer.chat_template,
+        image_token=IMAGE_TOKEN,
+        num_additional_image_tokens=0,
+    )
