@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rewardkit.data.batch import Batch
+from rewardkit.models.sharded import whole_of
 from rewardkit.modules.parameter_groups import head_prefixes
 
 SMALL_GAIN = 1e-3
@@ -26,7 +27,7 @@ class HeadLayer:
         name: As the model's ``named_modules`` has it.
         shape: Outputs and inputs.
         std: Standard deviation of its weights.
-        gradient: Root mean square of their gradient; None without one.
+        gradient: Root mean square of their gradient; None where it cannot be seen (there is none, or ZeRO holds it).
     """
 
     name: str
@@ -40,7 +41,7 @@ class HeadLayer:
         return self.std * math.sqrt(self.shape[1])
 
     def __str__(self) -> str:
-        gradient = "no gradient" if self.gradient is None else f"gradient {self.gradient:.1e}"
+        gradient = "gradient not seen" if self.gradient is None else f"gradient {self.gradient:.1e}"
         return f"{self.name} {self.shape[1]}->{self.shape[0]} (weights' std {self.std:.2e}, {gradient})"
 
 
@@ -69,13 +70,13 @@ def causes_of_equal_scores(trainer: pl.Trainer, module: Any, *, spread: float) -
 
 
 def head_layers(model: nn.Module) -> list[HeadLayer]:
-    """The linear layers of a reward model outside its towers, in the order of the module."""
+    """The linear layers of a reward model outside its towers, in the order of the module; all ranks must ask."""
     prefixes = head_prefixes(model)
     layers = []
     for name, part in model.named_modules():
         if isinstance(part, nn.Linear) and f"{name}.".startswith(prefixes):
-            weight, gradient = part.weight.detach().float(), part.weight.grad
-            size = None if gradient is None else float(gradient.float().pow(2).mean().sqrt())
+            weight, gradient = whole_of(part.weight).float(), part.weight.grad
+            size = None if gradient is None else float(whole_of(gradient).float().pow(2).mean().sqrt())
             layers.append(HeadLayer(name, (part.out_features, part.in_features), float(weight.std()), size))
     return layers
 
