@@ -87,7 +87,7 @@ def print_answers(answered: Sequence[Answered], console: Console) -> None:
     """A table of questions for each evaluator and set, and EvalAlign's aggregates."""
     for one in answered:
         for name, rows in one.measures.items():
-            console.print(answers_display(rows, title=f"{one.label} on {name}: answers"))
+            console.print(answers_display(rows, title=f"{one.label} on {name}: answers", wide=True))
             console.print(what_answers_mean(rows), highlight=False)
             if name in one.evalalign:
                 console.print()

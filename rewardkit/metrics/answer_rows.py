@@ -78,8 +78,19 @@ def answer_rows(
         for metric in _MEANS:
             found = mean_over_questions([m for m in measures if (m.protocol, m.metric) == (PROTOCOL, metric)])
             row = {"dimension": ALL_QUESTIONS, **found.result(draws=draws, seed=seed).as_row()}
-            rows.append(row | dict.fromkeys((*BESIDE, "most_frequent")) | counts)
+            beside = _means_beside([r for r in rows if (r["protocol"], r["metric"]) == (PROTOCOL, metric)])
+            rows.append(row | dict.fromkeys((*BESIDE, "most_frequent")) | beside | counts)
     return rows
+
+
+def _means_beside(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What stands beside a mean over questions: the means of what stands beside those that have a value."""
+    known = [row for row in rows if row["value"] is not None]
+    found: dict[str, float | None] = {}
+    for name in ("chance", "annotator_agreement", "most_frequent"):
+        values = [row[name] for row in known if row[name] is not None]
+        found[name] = sum(values) / len(values) if values and len(values) == len(known) else None
+    return found
 
 
 def mean_over_questions(found: Sequence[Measurement]) -> Measurement:

@@ -124,3 +124,16 @@ def test_tables_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     ours, theirs = AnswerRows(EVALALIGN).table(), AnswerRows(read_questions("visionprefer")).table()
     with pytest.raises(DataError, match="different question sets"):
         merge_answers([ours, theirs])
+
+
+def test_a_mean_over_questions_stands_beside_the_means_of_their_baselines() -> None:
+    rows = AnswerRows(EVALALIGN)
+    for number in range(4):
+        people = (("body", 0, float(number % 2)), ("object", 0, 2.0))
+        answers = [chose("body", p0=1.0), chose("object", p2=1.0), chose("face", p1=1.0)]
+        rows.add(group(str(number), *people), [answers], number=number, key=str(number), source="s")
+    found = answer_rows(answers_of_table(rows.table()), draws=10)
+    whole = next(row for row in found if row["dimension"] == "all questions" and row["metric"] == "option_accuracy")
+    # `face` was asked, but nobody said anything of it: it has no part in the mean.
+    assert whole["value"] == pytest.approx((0.5 + 1.0) / 2) and whole["chance"] == pytest.approx((1 / 6 + 1 / 5) / 2)
+    assert whole["most_frequent"] == pytest.approx((0.5 + 1.0) / 2) and whole["annotator_agreement"] is None
