@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import jinja2
 from markupsafe import Markup
@@ -15,8 +16,9 @@ PAGE = "report.html.j2"
 """The template of a run's page."""
 
 
+@cache
 def environment() -> jinja2.Environment:
-    """Jinja with everything escaped and no undefined names."""
+    """Jinja with everything escaped and no undefined names; one for all pages, since it keeps what it has compiled."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("rewardkit.report", "templates"),
         autoescape=True,
