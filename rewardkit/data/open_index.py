@@ -25,6 +25,8 @@ from rewardkit.errors import DataError, UserError
 KIND = "indices"
 """Their folder in the cache."""
 
+REMEDY = "run `rewardkit data index src=FOLDER` where the shards lie, and upload the index beside them"
+
 
 def open_index(path: str | Path, access: RemoteAccess | None = None) -> ShardIndex:
     """The index of a shard set.
@@ -64,32 +66,38 @@ def _read_record(folder: RemoteFolder) -> bytes:
         UserError: There is none, or its format does not let a reader check what it gets.
         DataError: It cannot be read.
     """
-    remedy = "run `rewardkit data index src=FOLDER` where the shards lie, and upload the index beside them"
     try:
         data = wait(read_small(folder.file_url(INDEX_FILE), access=folder.access, check=_check_record))
     except NotThere as error:
-        raise UserError(f"{error}: a shard set on a server is read by its index; {remedy}") from error
+        raise UserError(f"{error}: a shard set on a server is read by its index; {REMEDY}") from error
     version = json.loads(data)["version"]
     if version != FORMAT_VERSION:
-        raise UserError(f"{folder.file_url(INDEX_FILE)}: its format is {version}, not {FORMAT_VERSION}; {remedy}")
+        raise UserError(f"{folder.file_url(INDEX_FILE)}: its format is {version}, not {FORMAT_VERSION}; {REMEDY}")
     return data
 
 
 def _check_record(data: bytes) -> None:
     """Raises ValueError where ``index.json`` is damaged, or names files outside its folder."""
     try:
-        record: dict[str, Any] = json.loads(data)
-        if record["version"] != FORMAT_VERSION:
-            return
-        names = [record["arrays"], *record["files"], *(shard["name"] for shard in record["shards"])]
-        if not all(re.fullmatch(r"[^/\\]*[^/\\.][^/\\]*", name) for name in names):
-            raise ValueError("it names files outside its folder")
-        if not {f"{name}.npy" for name in ARRAYS} <= set(record["files"]):
-            raise ValueError("it does not name the digests of all its files")
-        if record["sha256"] != digest_of_record(record):
-            raise ValueError("it is not what its digest says")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"it is no index ({type(error).__name__}: {error})") from error
+        wrong = _wrong_with(json.loads(data))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wrong = f"it is no index, or one without digests ({type(error).__name__}: {error})"
+    if wrong is not None:
+        raise ValueError(f"{wrong}; {REMEDY}")
+
+
+def _wrong_with(record: dict[str, Any]) -> str | None:
+    """What is wrong with an index; None where all is well or its format is another."""
+    if record["version"] != FORMAT_VERSION:
+        return None
+    names = [record["arrays"], *record["files"], *(shard["name"] for shard in record["shards"])]
+    if record["sha256"] != digest_of_record(record):
+        return "it is not what its digest says"
+    if not all(re.fullmatch(r"[^/\\]*[^/\\.][^/\\]*", name) for name in names):
+        return "it names files outside its folder"
+    if not {f"{name}.npy" for name in ARRAYS} <= set(record["files"]):
+        return "it does not name all its files"
+    return None
 
 
 def _copy(folder: RemoteFolder, data: bytes, entry: Path) -> None:

@@ -69,21 +69,29 @@ async def read_small(url: str, *, access: RemoteAccess, check: Callable[[bytes],
     Args:
         url: Of the file.
         access: Attempts and time limits.
-        check: Raises ValueError where the content cannot be right; it is then read again.
+        check: Raises ValueError where the content cannot be right; it is then read again, until the same comes twice.
 
     Raises:
         NotThere: The server knows no such file.
-        DataError: It cannot be read.
+        DataError: It cannot be read, or its content cannot be right.
     """
+    wrong: bytes | None = None
 
     async def attempt() -> bytes:
+        nonlocal wrong
         fs = filesystem(url)
         async with asyncio.timeout(_SLOWEST * access.timeout):
             if _is_http(url):
                 data = await http_small(fs, url, timeout=access.timeout)
             else:
                 data = bytes(await fs._cat_file(fs._strip_protocol(url)))
-        check(data)
+        try:
+            check(data)
+        except ValueError as error:
+            if data == wrong:  # nothing was damaged on its way: this is what lies there
+                raise DataError(f"{redacted(url)}: {error}") from error
+            wrong = data
+            raise
         return data
 
     return await _retried(url, attempt, access)

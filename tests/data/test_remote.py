@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from fault_server import FAULTS, FaultServer, Request, serve
 
 from rewardkit.data import remote_blocks
 from rewardkit.data.index import ARRAYS, ShardIndex
+from rewardkit.data.index_build import digest_of_record
 from rewardkit.data.open_index import open_index
 from rewardkit.data.remote_access import RemoteAccess
 from rewardkit.errors import BadSample, DataError, UserError
@@ -230,11 +232,11 @@ def test_a_cache_too_small_for_a_shard_costs_only_requests(server: FaultServer, 
     [
         (lambda folder: (folder / "index.json").unlink(), "data index src="),
         (lambda folder: (folder / "index.json").write_text("{}"), "no index"),
-        (lambda folder: (folder / "index.json").write_text("[1"), "cannot be read"),
+        (lambda folder: (folder / "index.json").write_text("[1"), "no index.*data index src="),
         (lambda folder: (folder / "index.json").write_text('{"version": 3}'), "its format is 3"),
-        (lambda folder: _edit(folder, '"arrays": "', '"arrays": "../'), "outside its folder"),
-        (lambda folder: _edit(folder, '"name": "pets', '"name": "../pets'), "outside its folder"),
-        (lambda folder: _edit(folder, '"bytes": 1', '"bytes": 2'), "cannot be read"),
+        (lambda folder: _edit(folder, '"arrays": "', '"arrays": "../', mend=True), "outside its folder"),
+        (lambda folder: _edit(folder, '"name": "pets', '"name": "../pets', mend=True), "outside its folder"),
+        (lambda folder: _edit(folder, '"bytes": 1', '"bytes": 2'), "not what its digest says.*data index src="),
         (lambda folder: _cut(next(folder.glob("index-*/offset.npy"))), "cannot be read"),
     ],
 )
@@ -247,10 +249,13 @@ def test_an_index_that_cannot_be_used(
     assert server.url in str(caught.value)
 
 
-def _edit(folder: Path, old: str, new: str) -> None:
+def _edit(folder: Path, old: str, new: str, *, mend: bool = False) -> None:
     text = (folder / "index.json").read_text()
     assert old in text
-    (folder / "index.json").write_text(text.replace(old, new))
+    record = json.loads(text.replace(old, new))
+    if mend:
+        record["sha256"] = digest_of_record(record)
+    (folder / "index.json").write_text(json.dumps(record))
 
 
 def _cut(file: Path) -> None:
