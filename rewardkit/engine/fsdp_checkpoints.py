@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from rewardkit.engine.checkpoint_files import FileWriter
-from rewardkit.engine.loading_across import reader_of, take_values
+from rewardkit.engine.loading_across import load_rest, reader_of, take_values
 from rewardkit.models.stored.interface import MOMENTS, WEIGHT, StoredTraining
 from rewardkit.models.stored.row_folder import WHOLE, name_of_rank
 
@@ -78,12 +78,12 @@ def load_rows(module: nn.Module, optimizer: torch.optim.Optimizer, stored: Store
     """
     read, given = reader_of(stored), set(stored)
     names = _first_names(module)
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if name in given and not tensor.requires_grad:
-            _local(tensor).copy_(_own_rows(stored[name], tensor))
+    load_rest(module, stored)
     for parameter, name in names.items():
         if parameter.requires_grad:
             _local(parameter).copy_(_own_rows(read(name, WEIGHT, parameter.shape), parameter))
+        elif name in given:
+            _local(parameter).copy_(_own_rows(stored[name], parameter))
     take_values(optimizer.param_groups, stored)
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         steps = stored.steps(names[parameter])

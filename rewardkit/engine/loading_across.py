@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewardkit.errors import CheckpointError
 from rewardkit.models.stored.interface import MOMENTS, WEIGHT, StoredTraining
@@ -36,6 +36,14 @@ def reader_of(stored: StoredTraining) -> Read:
         return tensor
 
     return read
+
+
+def load_rest(module: nn.Module, stored: StoredTraining) -> None:
+    """Loads what a module's state_dict has besides parameters: buffers, and counts of metrics."""
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    given = set(stored)
+    rest = {name: stored[name] for name in module.state_dict() if name in given and name not in parameters}
+    module.load_state_dict(rest, strict=False)
 
 
 def take_values(groups: list[dict[str, Any]], stored: StoredTraining) -> None:

@@ -17,7 +17,7 @@ from deepspeed.utils.tensor_fragment import fragment_address
 from torch import Tensor, nn
 
 from rewardkit.engine.checkpoint_files import FileWriter
-from rewardkit.engine.loading_across import Read, reader_of, take_values
+from rewardkit.engine.loading_across import Read, load_rest, reader_of, take_values
 from rewardkit.errors import CheckpointError
 from rewardkit.models.stored.interface import MOMENTS, WEIGHT, StoredTraining
 from rewardkit.models.stored.zero_folder import LATEST
@@ -106,7 +106,8 @@ def load_across(engine: Any, module: nn.Module, stored: StoredTraining) -> dict[
         )
     names = {parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad}
     optimizer, read = engine.optimizer, reader_of(stored)
-    optimizer.checkpoint_event_prologue()
+    if engine._optimizer_has_ckpt_event_prologue():  # stage 3 puts back what it holds gathered
+        optimizer.checkpoint_event_prologue()
     _load_rest(module, stored, trained=set(names.values()))
     own = optimizer.state_dict()
     if engine.zero_optimization_partition_weights():
@@ -127,20 +128,22 @@ def load_across(engine: Any, module: nn.Module, stored: StoredTraining) -> dict[
     parts: list[Any] = [None] * engine.dp_world_size
     parts[engine.global_rank] = own
     optimizer.load_state_dict(parts, load_optimizer_states=True, load_from_fp32_weights=True)
-    optimizer.checkpoint_event_epilogue()
+    if engine._optimizer_has_ckpt_event_epilogue():
+        optimizer.checkpoint_event_epilogue()
     engine.global_steps = int(stored.record["global_step"])
     return dict(stored.record)
 
 
 def _load_rest(module: nn.Module, stored: StoredTraining, *, trained: set[str]) -> None:
-    """Loads buffers, and frozen weights where they are there."""
+    """Loads buffers and counts, and frozen weights where they are there."""
+    load_rest(module, stored)
     given = set(stored)
-    for name, tensor in module.state_dict(keep_vars=True).items():
+    for name, parameter in module.named_parameters():
         if name in trained or name not in given:
             continue
-        part = getattr(tensor, "ds_tensor", None)
+        part = getattr(parameter, "ds_tensor", None)
         if part is None:
-            tensor.data.copy_(stored[name])
+            parameter.data.copy_(stored[name])
         else:
             part.data.copy_(_cut(stored[name], part.numel(), torch.distributed.get_rank()))
 

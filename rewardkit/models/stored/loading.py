@@ -85,7 +85,7 @@ def require_frozen(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def _digest(parameter: Tensor) -> str:
     tensor = parameter.detach().cpu().contiguous()
-    content = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    content: Any = tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
     about = f"{tensor.dtype} {list(tensor.shape)}".encode()
     return hashlib.sha256(about + hashlib.sha256(content).digest()).hexdigest()
 

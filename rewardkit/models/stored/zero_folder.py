@@ -200,10 +200,9 @@ def _whole_tensors(
     if stage < 3:
         module = {unwrapped_name(name): tensor for name, tensor in first["module"].items()}
         return {n: _Whole(t.shape, (t,)) for n, t in module.items() if n not in trained and isinstance(t, Tensor)}
-    found = {
-        unwrapped_name(name): _Whole(first["module"][name].shape, (first["module"][name],))
-        for name in first["buffer_names"]
-    }
+    # Parameters are empty there. What else a module keeps need not be a buffer: counts of a metric are not.
+    module = {unwrapped_name(name): tensor for name, tensor in first["module"].items() if isinstance(tensor, Tensor)}
+    found = {n: _Whole(t.shape, (t,)) for n, t in module.items() if n not in trained and t.numel()}
     for name, shape in (first.get("frozen_param_shapes") or {}).items():
         parts = tuple(states["frozen_param_fragments"][name] for states in model_states)
         found[unwrapped_name(name)] = _Whole(torch.Size(shape), parts)
