@@ -21,7 +21,7 @@ class Gain:
 
 
 def compare_evaluations(
-    ours: Sequence[Evaluation], theirs: Sequence[Evaluation], *, name: str
+    ours: Sequence[Evaluation], theirs: Sequence[Evaluation], *, name: str, required: bool = True
 ) -> dict[str, list[Gain]]:
     """Paired differences, on the validation sets and dimensions that both runs have.
 
@@ -29,6 +29,7 @@ def compare_evaluations(
         ours: Evaluations of the run that is reported.
         theirs: Evaluations of the other, under the same protocol.
         name: Of the other run, for messages.
+        required: Whether there must be something to compare.
 
     Returns:
         Name of the set to its gains.
@@ -45,7 +46,7 @@ def compare_evaluations(
         gains = _gains(evaluation, by_name[evaluation.set]) if evaluation.set in by_name else []
         if gains:
             found[evaluation.set] = gains
-    if not found:
+    if not found and required:
         raise UserError(
             f"against={name}: the two runs have no comparison of the same dimension in common; runs are compared on "
             "the same validation data"

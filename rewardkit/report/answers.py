@@ -10,12 +10,18 @@ from rewardkit.data.answer_table import AnswerTable
 from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.data.questions import Question
 from rewardkit.metrics.answer_measures import PROTOCOL, confusion
-from rewardkit.metrics.answer_rows import answer_rows
+from rewardkit.metrics.answer_rows import answer_differences, answer_rows
 from rewardkit.metrics.answer_sets import answers_of_table
 from rewardkit.metrics.answers import QuestionAnswers
+from rewardkit.metrics.results import Difference
+from rewardkit.report.evaluation import Evaluation
+from rewardkit.report.run_files import RunFiles, read_answer_tables
 
 HEATS = 8
 """Shades of a confusion's cells that the page defines (classes ``heat0`` to ``heat8``)."""
+
+COMPARED = ("option_accuracy", "qwk", "mae", "na_f1", "srcc")
+"""Measures whose differences a page shows."""
 
 _DRAWS = 1000
 _COLUMNS = ("qwk", "mae", "srcc", "tau_b", "na_f1", "ece", "unparsed_rate")
@@ -103,6 +109,51 @@ def answer_section(table: AnswerTable, said: Sequence[Mapping[str, Any]] | None 
         unparsed=int((table.rows["outcome"] == "unparsed").sum()),
         masked=int((~table.rows["counts"]).sum()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGain:
+    """One measure of one question, of two evaluators."""
+
+    question: str
+    measure: str
+    difference: Difference
+
+
+def compare_answers(ours: Mapping[str, AnswerTable], theirs: Mapping[str, AnswerTable]) -> dict[str, list[AnswerGain]]:
+    """Paired differences of the measures that say most, on the sets and questions that both answered.
+
+    Args:
+        ours: Name of each set to the answers of the run that is reported.
+        theirs: Of the other.
+    """
+    found: dict[str, list[AnswerGain]] = {}
+    for name in ours.keys() & theirs.keys():
+        others = {answers.question: answers for answers in answers_of_table(theirs[name])}
+        for mine in answers_of_table(ours[name]):
+            if mine.question in others:
+                gains = answer_differences(mine, others[mine.question])
+                found.setdefault(name, []).extend(
+                    AnswerGain(mine.question, gain.metric, gain) for gain in gains if gain.metric in COMPARED
+                )
+    return {name: gains for name, gains in found.items() if gains}
+
+
+def answers_of_run(files: RunFiles, evaluations: Sequence[Evaluation]) -> dict[str, AnswerTable]:
+    """What an evaluator answered, by validation set, at the step that the page is about."""
+    step = evaluations[0].step if evaluations else None
+    return {} if step is None else read_answer_tables(files, step)
+
+
+def answer_sections(files: RunFiles, evaluations: Sequence[Evaluation]) -> dict[str, AnswerSection]:
+    """The sections of a run, by validation set; what its summary says of the same step goes before."""
+    summary = files.summary or {}
+    step = evaluations[0].step if evaluations else None
+    said = summary.get("sets") or {} if summary.get("step") in (None, step) else {}
+    return {
+        name: answer_section(table, (said.get(name) or {}).get("answers"))
+        for name, table in answers_of_run(files, evaluations).items()
+    }
 
 
 def _row(name: str, found: Sequence[Mapping[str, Any]]) -> QuestionRow:

@@ -16,12 +16,18 @@ from rewardkit.config.options import leaves
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.remote_samples import RemoteSamples
 from rewardkit.report.against import Gain, compare_evaluations
-from rewardkit.report.answers import AnswerSection, answer_section
+from rewardkit.report.answers import (
+    AnswerGain,
+    AnswerSection,
+    answer_sections,
+    answers_of_run,
+    compare_answers,
+)
 from rewardkit.report.charts import share_axis
 from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
 from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluations_of_summary, summary_of_set
 from rewardkit.report.figures import Figure, curve_figures, margin_figures, score_figures
-from rewardkit.report.run_files import Option, RunFiles, read_answer_tables, read_run, read_tables
+from rewardkit.report.run_files import Option, RunFiles, read_run, read_tables
 from rewardkit.report.scales import Axis
 from rewardkit.report.template import PAGE, environment
 
@@ -56,6 +62,7 @@ class SetSection:
         parts: (dimension, tables), the headline dimension first.
         disagreements: (dimension, disagreements), likewise.
         answers: Of an evaluator: its answers to its questions.
+        answer_gains: Of two evaluators: what one gains over the other.
     """
 
     evaluation: Evaluation
@@ -68,6 +75,7 @@ class SetSection:
     parts: list[tuple[str, list[PartTable]]]
     disagreements: list[tuple[str, list[Disagreement]]]
     answers: AnswerSection | None
+    answer_gains: list[AnswerGain]
 
 
 def write_report(
@@ -90,13 +98,17 @@ def write_report(
     files = read_run(run)
     evaluations = evaluate_run(files)
     gains: dict[str, list[Gain]] = {}
+    answer_gains: dict[str, list[AnswerGain]] = {}
     other = ""
     if against is not None:
         their_files = read_run(against)
         other = their_files.name
         theirs = evaluate_run(their_files, protocol=protocol_of(files))
-        gains = compare_evaluations(evaluations, theirs, name=str(against.root))
-    page = render(files, evaluations, thumbnails=Thumbnails(folders), gains=gains, other=other)
+        answer_gains = compare_answers(answers_of_run(files, evaluations), answers_of_run(their_files, theirs))
+        gains = compare_evaluations(evaluations, theirs, name=str(against.root), required=not answer_gains)
+    page = render(
+        files, evaluations, thumbnails=Thumbnails(folders), gains=gains, answer_gains=answer_gains, other=other
+    )
     scratch = run.report.with_name(f".{run.report.name}.tmp")
     try:
         scratch.write_text(page, encoding="utf-8", errors="replace")
@@ -140,13 +152,20 @@ def render(
     *,
     thumbnails: Thumbnails,
     gains: Mapping[str, list[Gain]],
+    answer_gains: Mapping[str, list[AnswerGain]],
     other: str,
 ) -> str:
     """The page as HTML. Everything that came from a file is escaped by the template."""
     answers = answer_sections(files, evaluations)
     sets = [
         _set_section(
-            evaluation, n, len(evaluations), gains.get(evaluation.set, []), thumbnails, answers.get(evaluation.set)
+            evaluation,
+            n,
+            len(evaluations),
+            gains.get(evaluation.set, []),
+            thumbnails,
+            answers.get(evaluation.set),
+            answer_gains.get(evaluation.set, []),
         )
         for n, evaluation in enumerate(evaluations)
     ]
@@ -169,19 +188,6 @@ def render(
     )
 
 
-def answer_sections(files: RunFiles, evaluations: Sequence[Evaluation]) -> dict[str, AnswerSection]:
-    """What an evaluator answered, by validation set, at the step that the page is about."""
-    step = evaluations[0].step if evaluations else None
-    if step is None:
-        return {}
-    summary = files.summary or {}
-    said = summary.get("sets") or {} if summary.get("step") in (None, step) else {}
-    return {
-        name: answer_section(table, (said.get(name) or {}).get("answers"))
-        for name, table in read_answer_tables(files, step).items()
-    }
-
-
 def _set_section(
     evaluation: Evaluation,
     n: int,
@@ -189,6 +195,7 @@ def _set_section(
     gains: list[Gain],
     thumbnails: Thumbnails,
     answers: AnswerSection | None,
+    answer_gains: list[AnswerGain],
 ) -> SetSection:
     values = [
         value
@@ -206,6 +213,7 @@ def _set_section(
         parts=_part_tables(evaluation),
         disagreements=_disagreements(evaluation, thumbnails),
         answers=answers,
+        answer_gains=answer_gains,
     )
 
 

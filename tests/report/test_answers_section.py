@@ -89,3 +89,15 @@ def test_curves_of_answers_say_what_they_are() -> None:
     assert "chance" not in by_title["Held-out answers: mae"].svg
     assert not by_title["Held-out accuracy (strict_micro, accuracy)"].main
     assert by_title["Held-out accuracy (half_micro)"].main
+
+
+def test_two_evaluators_are_compared_on_the_page(layout: RunLayout, write: SimpleNamespace) -> None:
+    other = RunLayout(layout.root.with_name("other"))
+    for run, groups in ((layout, 12), (other, 9)):
+        write.run(run, dimensions=("hands", "faces"), steps=100)
+        write.predictions(run, dimensions=("hands", "faces"))
+        write_answers(run.predictions / "000100-val.parquet", table(groups))
+    page = write_report(layout, against=other).read_text(encoding="utf-8")
+    assert (
+        'id="answers-against"' in page and "option accuracy" in page and "tau_b" not in page.split("answers-against")[1]
+    )
