@@ -108,6 +108,15 @@ def test_the_recipe_is_one(tmp_path: Path) -> None:
             assert above.strip().startswith("#"), f"no comment above {line}"
 
 
+def test_a_finished_fold_is_found(study: SimpleNamespace, tmp_path: Path) -> None:
+    run = study.avt.training(tmp_path, tmp_path / "folds-3" / "fold-1", steps=60, seed=0)
+    assert run.layout(tmp_path).root.parent == tmp_path / "runs" / "evaluator_avt"
+    assert not run.layout(tmp_path).is_finished
+    run.layout(tmp_path).root.mkdir(parents=True)
+    run.layout(tmp_path).summary.touch()
+    study.avt.train(run, tmp_path)  # without data, it would fail
+
+
 def test_what_is_told(study: SimpleNamespace) -> None:
     pair = {"dimension": "appeal", "value": 0.6, "low": 0.5, "high": 0.7, "comparisons": 9, "groups": 3}
     pair |= {"generator_balanced": None, "chance": 0.5, "annotator_agreement": 0.8, "which_generator": 0.9}

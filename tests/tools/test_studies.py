@@ -180,7 +180,7 @@ def test_pages_are_written_between_their_marks(study: SimpleNamespace, tmp_path:
         study.results.write_page(page, "other", "new")
 
 
-@pytest.mark.parametrize("name", ["objectives", "pairing"])
+@pytest.mark.parametrize("name", ["objectives", "pairing", "evaluator_avt"])
 def test_the_pages_have_the_marks(name: str) -> None:
     page = (STUDIES.parents[1] / "docs" / "studies" / f"{name}.md").read_text(encoding="utf-8")
     assert f"<!-- results of {name} -->" in page and f"<!-- end of results of {name} -->" in page

@@ -36,7 +36,7 @@ class Run:
     def layout(self, out: Path) -> RunLayout:
         """Where it lies."""
         recipe = next(a.removeprefix("recipe=") for a in self.arguments if a.startswith("recipe="))
-        return RunLayout(out / "runs" / recipe / self._folder)
+        return RunLayout(out / "runs" / Path(recipe).stem / self._folder)
 
     def command(self, out: Path) -> list[str]:
         """All of its arguments."""
