@@ -20,6 +20,9 @@ MOMENTS = 2
 FLOAT = 4
 """Bytes of a float32: what ZeRO keeps its copy of the trained weights and their moments in."""
 
+DEEPSPEED_BUCKET = 500_000_000
+"""Elements of a bucket where a given configuration does not say (DeepSpeed's ``reduce_bucket_size``)."""
+
 ZERO3_LIVE = 1_000_000_000
 """Weights that ZeRO-3 leaves gathered between their uses, at most (DeepSpeed's ``stage3_max_live_parameters``)."""
 
@@ -161,11 +164,10 @@ def _whole(size: ModelSize, hardware: Hardware) -> Memory:
 def _zero(size: ModelSize, hardware: Hardware) -> tuple[Memory, float]:
     """Memory of the device, and bytes offloaded from it."""
     ranks, stage = hardware.ranks, hardware.zero_stage
-    each = FLOAT if hardware.communication == "32" else 2
-    bucket = (hardware.bucket_mb or BUCKET_MB) * 1e6 / each * FLOAT
     weights: float = size.weight_bytes
+    bucket, live = _zero_limits(hardware)
     if stage == 3:
-        gathered = min(size.weight_bytes, ZERO3_LIVE * size.weight_element)
+        gathered = min(size.weight_bytes, live * size.weight_element)
         weights = size.weight_bytes / ranks + gathered
     # Its own copy, the moments, and while a step is taken the copy's gradient.
     optimiser = (1 + MOMENTS + 1) * FLOAT * size.trained / ranks
@@ -178,6 +180,17 @@ def _zero(size: ModelSize, hardware: Hardware) -> tuple[Memory, float]:
     # Stages 1 and 2 have two on GPUs, where communication and backward pass overlap.
     buffers = bucket if stage == 3 else 2 * bucket
     return Memory(weights=weights, gradients=gradients, optimiser=optimiser, buffers=buffers), host
+
+
+def _zero_limits(hardware: Hardware) -> tuple[float, float]:
+    """Bytes of a bucket, and the weights that ZeRO-3 may leave gathered; a given configuration decides them itself."""
+    if hardware.deepspeed is not None:
+        given = hardware.deepspeed.get("zero_optimization", {})
+        asked = {key: value for key, value in given.items() if value != "auto"}
+        bucket = asked.get("reduce_bucket_size", DEEPSPEED_BUCKET) * FLOAT
+        return bucket, asked.get("stage3_max_live_parameters", ZERO3_LIVE)
+    each = FLOAT if hardware.communication == "32" else 2
+    return (hardware.bucket_mb or BUCKET_MB) * 1e6 / each * FLOAT, ZERO3_LIVE
 
 
 def _fsdp(size: ModelSize, hardware: Hardware) -> Memory:

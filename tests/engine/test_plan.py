@@ -79,6 +79,14 @@ def test_zero3_gathers_no_more_than_its_limit() -> None:
     assert plan.device.weights == pytest.approx(68e9 / 64 + 2e9)
 
 
+def test_a_given_configuration_sets_its_own_limits() -> None:
+    given = {"zero_optimization": {"reduce_bucket_size": 9, "stage3_max_live_parameters": 100}}
+    device = plan_run(SIZE, hardware("zero3", deepspeed=given), accumulation=1).device
+    assert (device.buffers, device.weights) == (4 * 9, 1000 + 4 * 100)
+    silent = {"zero_optimization": {"reduce_bucket_size": "auto"}}
+    assert plan_run(SIZE, hardware("zero3", deepspeed=silent), accumulation=1).device.buffers == 2e9
+
+
 def test_fsdp_sends_layers_in_what_they_compute_in() -> None:
     full = plan_run(SIZE, hardware("fsdp"), accumulation=1)
     half = plan_run(SIZE, hardware("fsdp", precision="bf16"), accumulation=1)
