@@ -23,26 +23,23 @@ class FSDP(ModelParallelStrategy):
 
     Lightning leaves the sharding to the module; here the strategy does it, so that a module knows nothing of it.
 
+    Weights are gathered in the type that they have, and autocast rounds them where it computes in bfloat16: gathered in
+    bfloat16, the weights of a normalisation would not go with the float32 that autocast gives it (torch 2.13 on a CPU).
+
     Args:
-        precision: ``32`` or ``bf16``: what layers are gathered in. The shares stay float32.
+        ranks: Of them all.
         communication: ``32`` or ``bf16``: what gradients are exchanged in.
     """
 
-    def __init__(self, *, ranks: int, precision: str, communication: str) -> None:
+    def __init__(self, *, ranks: int, communication: str) -> None:
         super().__init__(
             data_parallel_size=ranks,
             tensor_parallel_size=1,
             process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
         )
         self.exclude_frozen_parameters = False
-        dtypes = {"32": torch.float32, "bf16": torch.bfloat16}
-        # Inputs stay as they are: under autocast a residual stream is float32, as without sharding.
-        self.of_layers = MixedPrecisionPolicy(
-            param_dtype=dtypes[precision] if precision == "bf16" else None,
-            reduce_dtype=dtypes[communication],
-            cast_forward_inputs=False,
-        )
-        self.of_root = MixedPrecisionPolicy(reduce_dtype=dtypes[communication], cast_forward_inputs=False)
+        exchanged = {"32": torch.float32, "bf16": torch.bfloat16}[communication]
+        self.policy = MixedPrecisionPolicy(reduce_dtype=exchanged, cast_forward_inputs=False)
 
     @property
     def checkpoint_layout(self) -> str:
@@ -57,9 +54,9 @@ class FSDP(ModelParallelStrategy):
         self.model_to_device()
         mesh = self.device_mesh["data_parallel"]
         for layer in layers_of(self.model):
-            fully_shard(layer, mesh=mesh, mp_policy=self.of_layers)
+            fully_shard(layer, mesh=mesh, mp_policy=self.policy)
         # The root too: parameters that are in no layer would stay whole and drift apart, unnoticed.
-        fully_shard(self.model, mesh=mesh, mp_policy=self.of_root, reshard_after_forward=False)
+        fully_shard(self.model, mesh=mesh, mp_policy=self.policy, reshard_after_forward=False)
         self.barrier()
         fitting = trainer.state.fn == TrainerFn.FITTING
         if fitting:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import torch
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from rewardkit.engine.hardware import Hardware
 from rewardkit.errors import UserError
 
 DDP_BUCKET_MB = 25.0
 """Default of ``trainer.bucket_mb`` with DDP: torch's own."""
+
+
+class DDP(DDPStrategy):
+    """Lightning's, which registers a communication hook on GPUs only and ignores it elsewhere."""
+
+    def _register_ddp_hooks(self) -> None:
+        if self._ddp_comm_hook is not None:
+            assert isinstance(self.model, DistributedDataParallel)
+            self.model.register_comm_hook(self._ddp_comm_state, self._ddp_comm_hook)
 
 
 def make_strategy(hardware: Hardware) -> str | Strategy:
@@ -29,7 +39,7 @@ def make_strategy(hardware: Hardware) -> str | Strategy:
 
 
 def _ddp(hardware: Hardware) -> Strategy:
-    return DDPStrategy(
+    return DDP(
         process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
         # A tower may hold parameters that its output does not depend on: some get no gradient on any rank.
         find_unused_parameters=True,
@@ -52,4 +62,4 @@ def _fsdp(hardware: Hardware) -> Strategy:
 
     if hardware.precision == "16":
         raise UserError("trainer.precision: 16 is not to be had with fsdp; take bf16 or 32")
-    return FSDP(ranks=hardware.ranks, precision=hardware.precision, communication=hardware.communication)
+    return FSDP(ranks=hardware.ranks, communication=hardware.communication)

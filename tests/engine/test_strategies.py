@@ -10,6 +10,8 @@ import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from rewardkit.engine.fsdp_strategy import FSDP
 from rewardkit.engine.hardware import Hardware
@@ -60,3 +62,15 @@ def test_only_the_process_that_is_looked_at_ends_with_the_code(local_rank: int, 
     trainer: Any = SimpleNamespace(world_size=2, strategy=strategy, local_rank=local_rank)
     assert _end_together(trainer, TrainingStopped(3, EXIT_PREEMPTED)).exit_code == code
     assert waited, "ranks end together"
+
+
+def test_gradients_travel_in_bfloat16_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[Any] = []
+    monkeypatch.setattr(
+        DistributedDataParallel, "register_comm_hook", lambda self, state, hook: registered.append(hook)
+    )
+    for communication, expected in (("32", []), ("bf16", [bf16_compress_hook])):
+        strategy: Any = make_strategy(Hardware(devices=2, communication=communication))
+        strategy.model = object.__new__(DistributedDataParallel)
+        strategy._register_ddp_hooks()
+        assert registered == expected
