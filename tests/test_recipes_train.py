@@ -21,13 +21,25 @@ def test_there_are_recipes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_one_step(
-    name: str, scale: str | None, tiny_tower: Path, tiny_blip: Path, demo_folders: tuple[Path, Path], tmp_path: Path
+    name: str,
+    scale: str | None,
+    tiny_tower: Path,
+    tiny_blip: Path,
+    demo_folders: tuple[Path, Path],
+    answered_folders: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
+    options = compose_fit({"recipe": name} | ({"scale": scale} if scale else {})).options
+    asks = options.model.kind == "mllm"
+    folders = answered_folders if asks else demo_folders
     arguments = [f"recipe={name}", *([f"scale={scale}"] if scale else []), f"run.dir={tmp_path}", "run.name=one", *TINY]
-    arguments += [f"data.train={demo_folders[0]}", f"data.val={demo_folders[1]}", "data.workers=0"]
+    arguments += [f"data.train={folders[0]}", f"data.val={folders[1]}", "data.workers=0"]
     arguments += ["data.batch_groups=4", "data.micro_groups=2"]
-    if scale == "paper":  # large towers and weights that cannot be had here; the rest of the recipe as it is
-        options = compose_fit({"recipe": name, "scale": scale}).options
+    if scale == "paper" and asks:  # a base and questions that can be had here; the rest of the recipe as it is
+        arguments += ["model.architecture=small", "model.pretrained=null", "model.questions=embedded"]
+        arguments += ["model.mllm.dtype=float32", "model.mllm.max_pixels=null", "data.dimension_map={overall: null}"]
+        arguments += ["trainer.strategy=auto"]
+    elif scale == "paper":  # large towers and weights that cannot be had here; the rest of the recipe as it is
         tower = tiny_blip if options.model.kind == "blip" else tiny_tower
         arguments += [f"model.architecture={tower}", "model.pretrained=null", "transform.size=null"]
         if not options.data.features:  # these keep the towers frozen

@@ -117,6 +117,9 @@ class MLLMEvaluator(pl.LightningModule):
     @property
     def live_metrics(self) -> dict[str, Metric]:
         """What counts on over optimiser steps until a callback logs and resets it."""
+        assert self.model.rows is not None
+        if self.model.rows.style == "published":
+            return {}
         return {"accuracy": self.train_accuracy, "option_accuracy": self.train_answers}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
