@@ -36,12 +36,18 @@ def start(arguments: list[str], name: str) -> subprocess.Popen[str]:
     )
 
 
-def of_two(arguments: list[str], strategy: str) -> list[str]:
-    """A run of a few steps, on two ranks, that writes a checkpoint at each."""
+def of_two(arguments: list[str], strategy: str, *, steps: int = STEPS) -> list[str]:
+    """A run of some steps, on two ranks, that writes a checkpoint at each."""
     keys = ("trainer.max_steps", "trainer.validate_every", "trainer.checkpoint_every")
     kept = [a for a in arguments if not a.startswith(keys)]
-    return [*kept, f"trainer.strategy={strategy}", "trainer.devices=2", f"trainer.max_steps={STEPS}",
-            "trainer.checkpoint_every=1"]  # fmt: skip
+    return [
+        *kept,
+        f"trainer.strategy={strategy}",
+        "trainer.devices=2",
+        f"trainer.max_steps={steps}",
+        f"trainer.validate_every={steps}",
+        "trainer.checkpoint_every=1",
+    ]
 
 
 @pytest.mark.slow
@@ -56,7 +62,7 @@ def test_killed_and_resumed_is_uninterrupted(tiny_fit: list[str], tmp_path: Path
     assert process.returncode == 0, output
     draws = random.SystemRandom()
     step, wait = draws.randint(1, STEPS - 1), draws.uniform(0.0, 0.2)
-    tools.kill_after(start(arguments, "killed"), killed, step, wait)
+    assert tools.kill_after(start(arguments, "killed"), killed, step, wait), "it ended before it could be killed"
     process = start(arguments, "killed")
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
@@ -70,10 +76,7 @@ def test_a_signal_to_rank_0_saves_on_all_ranks(tiny_fit: list[str], tmp_path: Pa
     if strategy.startswith("zero"):
         pytest.importorskip("deepspeed")
     run = RunLayout(tmp_path / "runs" / "hpsv2" / "preempted")
-    arguments = [
-        *(a for a in of_two(tiny_fit, strategy) if not a.startswith("trainer.max_steps")),
-        "trainer.max_steps=500",
-    ]
+    arguments = of_two(tiny_fit, strategy, steps=500)
     process = start(arguments, "preempted")
     until = time.monotonic() + 300
     while not run.last_checkpoint.exists() and time.monotonic() < until and process.poll() is None:

@@ -57,7 +57,8 @@ def test_a_run_goes_on_with_any_strategy(tiny_fit: list[str], tmp_path: Path) ->
     pytest.importorskip("deepspeed")
     keys = ("trainer.max_steps", "trainer.validate_every")
     kept = [a for a in tiny_fit if not a.startswith(keys)]
-    common = [*kept, f"trainer.max_steps={len(CHAIN)}", "trainer.devices=2", "resume=auto", "callbacks.ema.decay=0.8"]
+    length = [f"trainer.max_steps={len(CHAIN)}", f"trainer.validate_every={len(CHAIN)}"]
+    common = [*kept, *length, "trainer.devices=2", "resume=auto", "callbacks.ema.decay=0.8"]
     links = [
         [*common, "run.name=chain", f"trainer.strategy={strategy}", "trainer.async_checkpoints=true"]
         + ([f"trainer.stop_after={step}"] if step < len(CHAIN) else [])
