@@ -66,9 +66,8 @@ def test_only_the_process_that_is_looked_at_ends_with_the_code(local_rank: int, 
 
 def test_gradients_travel_in_bfloat16_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
     registered: list[Any] = []
-    monkeypatch.setattr(
-        DistributedDataParallel, "register_comm_hook", lambda self, state, hook: registered.append(hook)
-    )
+    note = lambda self, state, hook: registered.append(hook)  # noqa: E731
+    monkeypatch.setattr(DistributedDataParallel, "register_comm_hook", note)
     for communication, expected in (("32", []), ("bf16", [bf16_compress_hook])):
         strategy: Any = make_strategy(Hardware(devices=2, communication=communication))
         strategy.model = object.__new__(DistributedDataParallel)

@@ -13,14 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
 import equivalence
 from equivalence_cases import CASES
 
-IN_CI = ("accumulation", "frozen", "sparse", "bad", "mllm")
-"""The tool has more cases."""
+IN_CI = ("frozen", "sparse", "bad", "mllm_bad")
+STRATEGIES = tuple(strategy for strategy in equivalence.STRATEGIES if strategy != "zero3_offload")
+"""The tool has more of both; these accumulate, but for ``frozen``."""
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
-    found = equivalence.measure(tmp_path, list(IN_CI), list(equivalence.STRATEGIES), steps=20)
-    assert len(found) == len(IN_CI) * len(equivalence.STRATEGIES)
+    found = equivalence.measure(tmp_path, list(IN_CI), list(STRATEGIES), steps=20)
+    assert len(found) == len(IN_CI) * len(STRATEGIES)
     assert [f for f in found if not f.is_equal] == []
 
 
