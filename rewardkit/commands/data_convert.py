@@ -91,6 +91,8 @@ def _options(given: dict[str, Any], usage: str) -> tuple[ConvertOptions, str, An
             ]
         )
     ours = compose(ConvertOptions, [Layer(COMMAND_LINE, ours_given)])
+    if "://" in str(ours.options.src):
+        raise UserError(f"src={ours.options.src}: convert reads files on a disk; copy them there first")
     missing = [name for name in ("format", "src", "out") if not getattr(ours.options, name)]
     if missing:
         raise UserError(f"{', '.join(f'{name}=' for name in missing)} is missing: python -m rewardkit {usage}")
