@@ -103,13 +103,19 @@ def measure(folder: Path, cases: list[str], strategies: list[str], *, steps: int
             result = str(folder / f"{name}-{strategy}.pt")
             jobs[ranks].append({"options": options, "strategy": strategy, "ranks": ranks, "result": result})
     for ranks, work in jobs.items():
-        # ZeRO-3 puts a linear layer of its own in place of torch's for the rest of a process: so it comes last.
-        _run_all(sorted(work, key=lambda job: job["strategy"].startswith("zero3")), ranks, folder)
+        _run_all(sorted(work, key=_marks_left), ranks, folder)
     return [
         compare(name, strategy, folder / f"{name}-auto.pt", folder / f"{name}-{strategy}.pt")
         for name in cases
         for strategy in strategies
     ]
+
+
+def _marks_left(job: dict[str, Any]) -> tuple[bool, bool]:
+    """What comes last, since it leaves marks on its process: ZeRO-3 puts a linear layer of its own in torch's place, and
+    autocast under DeepSpeed decides from then on in what ZeRO-3 sends gradients.
+    """
+    return job["strategy"].startswith("zero3"), "trainer.precision=bf16" in job["options"]
 
 
 def _run_all(jobs: list[dict[str, Any]], ranks: int, folder: Path) -> None:
