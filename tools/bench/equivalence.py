@@ -112,8 +112,10 @@ def measure(folder: Path, cases: list[str], strategies: list[str], *, steps: int
 
 
 def _marks_left(job: dict[str, Any]) -> tuple[bool, bool]:
-    """What comes last, since it leaves marks on its process: ZeRO-3 puts a linear layer of its own in torch's place, and
-    autocast under DeepSpeed decides from then on in what ZeRO-3 sends gradients.
+    """Puts last what leaves marks on its process.
+
+    ZeRO-3 puts a linear layer of its own in torch's place, and autocast under DeepSpeed decides from then on in what
+    ZeRO-3 sends gradients.
     """
     return job["strategy"].startswith("zero3"), "trainer.precision=bf16" in job["options"]
 
