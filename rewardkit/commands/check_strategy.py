@@ -30,8 +30,8 @@ def strategy_problems(options: FitOptions, origins: Mapping[str, str]) -> list[s
         )
     if options.model.mllm.share_prefix and trainer.strategy in ("zero3", "fsdp"):
         problems.append(
-            f"model.mllm.share_prefix: {trainer.strategy} gathers each layer for one pass, and this takes two; leave it "
-            "at null, which shares where that can be, or take trainer.strategy=ddp, zero1 or zero2"
+            f"model.mllm.share_prefix: {trainer.strategy} gathers each layer for one pass, and this takes two; leave "
+            "it at null, which shares where that can be, or take trainer.strategy=ddp, zero1 or zero2"
         )
     if trainer.deepspeed_config is not None:
         if trainer.strategy not in ZERO:
