@@ -19,7 +19,8 @@ MAY_DIFFER = (
     "trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.stop_after", "data.workers", "logger",
     "trainer.keep_checkpoints", "trainer.async_checkpoints",
     "recipe", "scale", "resume", "dry_run", "run", "cache", "data.remote",
-    "trainer.offload_optimizer", "trainer.offload_parameters", "trainer.nvme_path", "trainer.bucket_mb", "trainer.deepspeed_config",
+    "trainer.offload_optimizer", "trainer.offload_parameters", "trainer.nvme_path",
+    "trainer.bucket_mb", "trainer.deepspeed_config",
 )  # fmt: skip
 """Keys that may differ on resume: none of them changes what is computed."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import _compress_hook
+from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from rewardkit.engine.hardware import Hardware
@@ -20,7 +22,15 @@ class DDP(DDPStrategy):
     def _register_ddp_hooks(self) -> None:
         if self._ddp_comm_hook is not None:
             assert isinstance(self.model, DistributedDataParallel)
-            self.model.register_comm_hook(self._ddp_comm_state, self._ddp_comm_hook)
+            hook = self._ddp_comm_hook
+            # In a lambda: DDP looks at the types in a hook's annotations, and those of this module are text.
+            self.model.register_comm_hook(self._ddp_comm_state, lambda group, bucket: hook(group, bucket))
+
+
+def in_bfloat16(group: torch.distributed.ProcessGroup | None, bucket: torch.distributed.GradBucket) -> Future[Tensor]:
+    """Exchanges a bucket of gradients in bfloat16. Torch's ``bf16_compress_hook`` is the same, refused without NCCL."""
+    exchanged: Future[Tensor] = _compress_hook(torch.bfloat16, group or torch.distributed.group.WORLD, bucket)
+    return exchanged
 
 
 def make_strategy(hardware: Hardware) -> str | Strategy:
@@ -44,7 +54,7 @@ def _ddp(hardware: Hardware) -> Strategy:
         # A tower may hold parameters that its output does not depend on: some get no gradient on any rank.
         find_unused_parameters=True,
         bucket_cap_mb=hardware.bucket_mb or DDP_BUCKET_MB,
-        ddp_comm_hook=bf16_compress_hook if hardware.communication == "bf16" else None,
+        ddp_comm_hook=in_bfloat16 if hardware.communication == "bf16" else None,
     )
 
 
