@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from rewardkit.commands.check_kind import changed
 from rewardkit.commands.check_objective import scores_of
 from rewardkit.commands.find_questions import find_questions
-from rewardkit.config.compose import COMMAND_LINE, DEFAULT
+from rewardkit.config.compose import COMMAND_LINE
 from rewardkit.config.mllm_options import MllmOptions
 from rewardkit.config.model_options import ModelOptions, TransformOptions
 from rewardkit.config.objective_options import ASKED, TERMS
-from rewardkit.config.schema import FitOptions
+from rewardkit.config.schema import DataOptions, FitOptions
 from rewardkit.config.term_options import ScoreTermOptions
 from rewardkit.data.questions import shipped_question_sets
 
@@ -45,7 +45,7 @@ def mllm_problems(options: FitOptions, origins: Mapping[str, str]) -> Iterator[s
         origins: Key to where its value was set.
     """
     if options.model.kind != "mllm":
-        yield from _of_others(options, origins)
+        yield from _of_others(options)
         return
     model = options.model
     for name in changed(model, ModelOptions()):
@@ -68,7 +68,7 @@ def mllm_problems(options: FitOptions, origins: Mapping[str, str]) -> Iterator[s
         )
 
 
-def _of_others(options: FitOptions, origins: Mapping[str, str]) -> Iterator[str]:
+def _of_others(options: FitOptions) -> Iterator[str]:
     kind = options.model.kind
     yield from (
         f"model.mllm.{name}: only model.kind=mllm has it, but model.kind is {kind}"
@@ -83,8 +83,9 @@ def _of_others(options: FitOptions, origins: Mapping[str, str]) -> Iterator[str]
         section = getattr(options.objective, term)
         if isinstance(section, ScoreTermOptions) and section.scores is not None:
             yield f"objective.{term}.scores: a {kind} has one kind of score; only model.kind=mllm has several"
+    of_data = changed(options.data, DataOptions())  # a run's config.yaml sets all of them, to what they are by default
     for name in _ONLY_ASKED:
-        if origins.get(f"data.{name}", DEFAULT) != DEFAULT:
+        if name in of_data:
             yield f"data.{name}: only model.kind=mllm reads it, but model.kind is {kind}"
 
 
