@@ -29,7 +29,9 @@ class DDP(DDPStrategy):
 
 def in_bfloat16(group: torch.distributed.ProcessGroup | None, bucket: torch.distributed.GradBucket) -> Future[Tensor]:
     """Exchanges a bucket of gradients in bfloat16. Torch's ``bf16_compress_hook`` is the same, refused without NCCL."""
-    exchanged: Future[Tensor] = _compress_hook(torch.bfloat16, group or torch.distributed.group.WORLD, bucket)
+    group = group or torch.distributed.group.WORLD
+    assert group is not None
+    exchanged: Future[Tensor] = _compress_hook(torch.bfloat16, group, bucket)
     return exchanged
 
 
