@@ -52,8 +52,8 @@ class TrainerOptions:
     """Machines that take part."""
     strategy: str = option("auto", choices=STRATEGIES)
     """How ranks share the work: auto takes ddp where there is more than one rank. ddp: each rank holds everything.
-    zero1, zero2, zero3: DeepSpeed shares the optimiser's state among the ranks, then the gradients too, then the weights
-    too. fsdp: torch shares all three."""
+    zero1, zero2, zero3: DeepSpeed shares the optimiser's state among the ranks, then the gradients too, then the
+    weights too. fsdp: torch shares all three."""
     offload_optimizer: str = option("none", choices=OFFLOADS)
     """Where zero1, zero2 and zero3 keep the optimiser's state and take its step: none (the device), cpu, or nvme (a
     disk; zero3 only)."""
@@ -80,8 +80,8 @@ class TrainerOptions:
     async_checkpoints: bool = option(False)
     """Write checkpoints in the background: training waits for a copy in memory alone. The files are the same."""
     checkpoint_frozen: bool = option(False)
-    """Keep frozen weights in checkpoints too. Default: where model.pretrained gives them, they are left out, and a digest
-    says at a resume whether they are still the same."""
+    """Keep frozen weights in checkpoints too. Default: where model.pretrained gives them, they are left out, and a
+    digest says at a resume whether they are still the same."""
     validate_every: int | None = option(None, at_least=1)
     """Steps between validations. Default: once, after the last step."""
     log_every: int = option(10, at_least=1)

@@ -114,7 +114,8 @@ def test_all_terms_train_together(arguments: list[str], tmp_path: Path) -> None:
     factors = {term: 0.01 if term == "centering" else 1.0 for term in OF_SCORES}
     for step, total in enumerate(figures(folder, "train/loss")):
         assert total == pytest.approx(sum(factors[term] * losses[step] for term, losses in terms.items()), rel=1e-5)
-    assert {term: learned_by(folder, term) for term in OF_SCORES} == {term: LEARNED.get(term, set()) for term in OF_SCORES}
+    learned = {term: learned_by(folder, term) for term in OF_SCORES}
+    assert learned == {term: LEARNED.get(term, set()) for term in OF_SCORES}
 
 
 @pytest.mark.slow

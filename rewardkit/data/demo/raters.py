@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +31,7 @@ SHARPNESS = 4.0
 def value_law(utility: float) -> tuple[float, ...]:
     """Probabilities of the values 0 … 3 for a utility."""
     at_least = [1.0, *(1.0 / (1.0 + math.exp(SHARPNESS * (cut - utility))) for cut in CUTS), 0.0]
-    return tuple(a - b for a, b in zip(at_least[:-1], at_least[1:], strict=True))
+    return tuple(a - b for a, b in pairwise(at_least))
 
 
 def rate(rng: np.random.Generator, utilities: Mapping[str, float]) -> dict[str, list[int]]:
