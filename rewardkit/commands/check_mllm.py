@@ -105,8 +105,9 @@ def _base_problems(options: FitOptions) -> Iterator[str]:
         yield f"model.pretrained: a small model is made from nothing; set model.architecture={AUTO} to load one"
     if model.architecture == SMALL and mllm.dtype != "float32":
         yield f"model.mllm.dtype: a small model is float32, not {mllm.dtype}"
-    if model.architecture == SMALL and (mllm.small.width % 32 or mllm.small.side % 16):
-        yield "model.mllm.small: width has to be a multiple of 32 and side of 16"
+    small = mllm.small
+    if model.architecture == SMALL and (small.width % 32 or small.vision_width % 8 or small.side % 16):
+        yield "model.mllm.small: width has to be a multiple of 32, vision_width of 8 and side of 16"
     whole = [part for part in ("language", "vision", "projector") if getattr(mllm, part) == "full"]
     if mllm.dtype == "float16" and whole:
         yield (

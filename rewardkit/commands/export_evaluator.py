@@ -10,6 +10,7 @@ from rewardkit.data.questions import QuestionSet
 from rewardkit.errors import UserError
 from rewardkit.models.mllm.saving import save_evaluator
 from rewardkit.models.mllm.scoring import find_questions
+from rewardkit.models.mllm.small_llava import has_small_tower
 from rewardkit.models.mllm.transformers_export import export_evaluator
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def export(loaded: LoadedEvaluator, options: ExportOptions, out: Path) -> None:
             raise UserError("form= is for to=bundle; to=transformers writes the merged weights")
         export_evaluator(out, loaded.model, sets)
         print(f'wrote {out}; load it with transformers.AutoModelForImageTextToText.from_pretrained("{out}")')
+        if has_small_tower(loaded.model.base):
+            print("its vision tower is rewardkit's: import rewardkit.models.mllm.small_vision before loading it")
         return
     has = loaded.record["model"]["form"]
     form: Any = options.form or has

@@ -30,8 +30,8 @@ class SmallOptions:
     """Width of the language model, a multiple of 32."""
     layers: int = option(2, at_least=1)
     """Blocks of the language model."""
-    vision_width: int = option(16, at_least=4)
-    """Width of the vision tower's first stage; the last is four times as wide."""
+    vision_width: int = option(24, at_least=8)
+    """Channels of the vision tower's first convolution, a multiple of 8; the last has five times as many."""
     side: int = option(64, at_least=16)
     """Side of the square that images are squashed to, a multiple of 16 pixels; 16 x 16 of them are one image token."""
     vocabulary: int = option(512, at_least=300)

@@ -51,6 +51,8 @@ def read_base(folder: Path, *, dtype: torch.dtype = torch.float32) -> tuple[Any,
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    import rewardkit.models.mllm.small_vision  # noqa: F401  (AutoModel has to know the demo's tower)
+
     try:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         base, told = AutoModelForImageTextToText.from_pretrained(

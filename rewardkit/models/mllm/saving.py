@@ -275,6 +275,8 @@ def _base(folder: Path, described: Mapping[str, Any], base_path: str | os.PathLi
     """The base: its weights where they lie elsewhere, else random ones that are loaded over."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    import rewardkit.models.mllm.small_vision  # noqa: F401  (AutoModel has to know the demo's tower)
+
     dtype = getattr(torch, described["dtype"])
     if described["form"] != "adapter":
         config = AutoConfig.from_pretrained(folder / BASE, local_files_only=True)

@@ -1,6 +1,6 @@
 """Small MLLMs made from nothing and offline: a tokenizer trained on question texts, and a narrow Qwen2.5-VL.
 
-Tests build the other families around the same tokenizer; the demo trains ``small_llava``.
+Tests build the other families around the same tokenizer; the demo trains that of ``small_llava.py``.
 """
 
 from __future__ import annotations

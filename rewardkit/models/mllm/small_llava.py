@@ -1,9 +1,4 @@
-"""A small LLaVA made from nothing and offline: a FocalNet's grid of features, a projector, a narrow Llama.
-
-The demo trains one. A plain vision transformer learns little from the few thousand images that a CPU gets through in
-minutes; FocalNet (arXiv 2203.11926) has the locality of convolutions, no batch norm that would let batch-mates change a
-score, and is one of transformers' own, so the trained model loads there without rewardkit.
-"""
+"""The small LLaVA that the demo trains, made from nothing, offline: convolutions, a projector, a narrow Llama."""
 
 from __future__ import annotations
 
@@ -15,8 +10,8 @@ import torch
 from rewardkit.models.mllm.small import chatml, scale_weights, text_ends, train_tokenizer
 
 IMAGE_TOKEN = "<image>"
-STRIDE = 16
-"""Pixels a side of what becomes one image token: 4 by the stem, 2 by each of two stages behind it."""
+SMALL_GRID = "rewardkit_small_grid"
+"""``model_type`` of the vision tower in a saved configuration."""
 
 
 def small_llava(
@@ -25,7 +20,7 @@ def small_llava(
     seed: int = 0,
     width: int = 64,
     layers: int = 2,
-    vision_width: int = 16,
+    vision_width: int = 24,
     side: int = 64,
     vocabulary: int = 512,
 ) -> tuple[Any, Any]:
@@ -36,28 +31,21 @@ def small_llava(
         seed: Of the weights; the caller's random numbers stay where they are.
         width: Of the language model, a multiple of 32; heads are 16 wide.
         layers: Of the language model.
-        vision_width: Of the vision tower's first stage; each of the two behind it is twice as wide as the one before.
+        vision_width: Of the vision tower's first convolution, a multiple of 8; a cell is five times as wide.
         side: Of the square that images are squashed to, pixels; a multiple of 16.
         vocabulary: Tokens of the tokenizer.
 
     Returns:
         ``LlavaForConditionalGeneration`` in float32 and train mode, and ``LlavaProcessor``.
     """
-    from transformers import FocalNetConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    from rewardkit.models.mllm.small_vision import STRIDE, SmallGridConfig
 
     tokenizer = train_tokenizer(
         texts, specials=(IMAGE_TOKEN,), chat_template=chatml(IMAGE_TOKEN), vocabulary=vocabulary
     )
-    vision = FocalNetConfig(
-        image_size=side,
-        embed_dim=vision_width,
-        depths=[1, 1, 1],
-        focal_levels=[1, 1, 1],
-        focal_windows=[3, 3, 3],
-        use_conv_embed=True,
-        drop_path_rate=0.0,
-    )
-    vision.hidden_size = 4 * vision_width
+    vision = SmallGridConfig(width=vision_width, image_size=side)
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -84,8 +72,16 @@ def small_llava(
     return model.train(), _processor(tokenizer, side)
 
 
+def has_small_tower(base: Any) -> bool:
+    """Whether a model's vision tower is the one that only ``small_vision`` makes known to transformers."""
+    vision = getattr(base.config, "vision_config", None)
+    return getattr(vision, "model_type", None) == SMALL_GRID
+
+
 def _processor(tokenizer: Any, side: int) -> Any:
     from transformers import CLIPImageProcessor, LlavaProcessor
+
+    from rewardkit.models.mllm.small_vision import STRIDE
 
     images = CLIPImageProcessor(size={"height": side, "width": side}, do_center_crop=False)
     return LlavaProcessor(

@@ -12,7 +12,7 @@ from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.published import read_base
 from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.small import question_texts
-from rewardkit.models.mllm.small_llava import small_llava
+from rewardkit.models.mllm.small_llava import has_small_tower, small_llava
 
 QUESTIONS = read_questions("embedded")
 DIMENSIONS = tuple(question.dimension for question in QUESTIONS.questions)
@@ -41,6 +41,7 @@ def test_answers_alone_and_in_a_batch_alike_and_after_saving(tmp_path: Path) -> 
     base.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     loaded, with_it = read_base(tmp_path)
+    assert has_small_tower(loaded)
     assert loaded.training and all(
         torch.equal(tensor, base.state_dict()[name]) for name, tensor in loaded.state_dict().items()
     )
