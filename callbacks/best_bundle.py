@@ -59,7 +59,7 @@ class BestBundle(Callback):
         self.improved = value is not None and (self.best_value is None or value >= self.best_value)
         if self.improved:
             self.best_value, self.best_step = value, trainer.global_step
-            with whole_parameters(module.model, here=trainer.is_global_zero):
+            with whole_parameters(module, here=trainer.is_global_zero):
                 if trainer.is_global_zero:
                     self._export(module, validations)
         self.accuracy.forget([self.best_step, trainer.global_step])

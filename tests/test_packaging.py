@@ -173,7 +173,7 @@ class TestMakefile:
     def test_test_installs_the_extra(self, make: Any) -> None:
         code, errors, calls = make("test")
         assert code == 0, errors
-        assert calls[1].endswith("-e .[dev]") and calls[2] == "-m pytest"
+        assert calls[1].endswith("-e .[dev]") and calls[2].startswith("-m pytest -n auto")
         assert make("fit")[2] == ["-m rewardkit fit recipe=hpsv2"], "the test environment serves fit as well"
 
     def test_lint(self, make: Any) -> None:

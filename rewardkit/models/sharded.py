@@ -71,13 +71,18 @@ def gather_anew(module: nn.Module) -> None:
 
     FSDP leaves the parameters of its root gathered behind a validation, ZeRO-3 small ones always.
     """
-    for part in module.modules():
-        if isinstance(part, FSDPModule):
-            part.reshard()
+    _reshard(module)
     for parameter in module.parameters():
         status = getattr(parameter, "ds_status", None)
         if status is not None and status.name == "AVAILABLE":
             parameter.data.copy_(whole_from_share(parameter, share_of(parameter)))
+
+
+def _reshard(module: nn.Module) -> None:
+    """Takes back what FSDP has left gathered."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def share_like(parameter: Any, whole: Tensor) -> Tensor:
@@ -106,9 +111,11 @@ def whole_parameters(model: nn.Module, *, here: bool) -> Iterator[None]:
     (saved, exported), not trained.
 
     Args:
-        model: Any module.
+        model: The whole of what the strategy was given: FSDP's root has to be in it, since what the root left gathered
+            would be shared again by the first ``state_dict`` inside.
         here: Whether this rank wants them.
     """
+    _reshard(model)
     replaced: list[tuple[nn.Module, str, Any]] = []
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():

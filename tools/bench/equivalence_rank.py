@@ -58,7 +58,8 @@ def main() -> int:
     jobs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for job in jobs:
         try:
-            found = train(job["options"], strategy=job["strategy"], ranks=job["ranks"])
+            errors = Path(job["result"]).with_suffix(".bad.jsonl")
+            found = train(job["options"], strategy=job["strategy"], ranks=job["ranks"], errors=errors)
         except Exception:
             Path(job["result"]).with_suffix(f".{os.environ.get('RANK', '0')}.error").write_text(traceback.format_exc())
             return 1
@@ -67,18 +68,18 @@ def main() -> int:
     return 0
 
 
-def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
-    """Trains once.
+def train(arguments: list[str], *, strategy: str, ranks: int, errors: Path) -> dict[str, Any]:
+    """Trains once; bad samples are named in ``errors``, by whichever ranks met them.
 
     Returns:
         ``loss`` and ``norm`` of each step; ``weights`` by name, and which were ``trained``; the ``average`` of weights
-        that was validated, its ``scores`` and how many ``comparisons`` were counted; ``bad`` samples.
+        that was validated, its ``scores`` and how many ``comparisons`` were counted; different ``bad`` samples.
     """
     composed = compose_fit(parse_overrides(arguments))
     take_dimensions_of_questions(composed)
     options = composed.options
     model = build_model(options)
-    data = build_data(options, model, ranks=ranks, errors_path=None, console=Console(quiet=True))
+    data = build_data(options, model, ranks=ranks, errors_path=errors, console=Console(quiet=True))
     record = Record()
     accuracy = PreferenceAccuracy(
         sets=data.val_names,
@@ -103,12 +104,13 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
     assert not strategy.startswith(("zero3", "fsdp")) or any(is_shared(p) for p in module.parameters())
     weights = {name: whole_of(p).clone() for name, p in module.named_parameters()}
     first = trainer.is_global_zero
-    with whole_parameters(module.model, here=first):
+    with whole_parameters(module, here=first):
         exported = module.model.state_dict() if first else {}
         assert all(
             torch.equal(weights[f"model.{name}"], p) for name, p in exported.items() if f"model.{name}" in weights
         )
     predictions = accuracy.latest[0].predictions
+    trainer.strategy.barrier()  # until every rank has named its own
     return {
         "loss": record.loss,
         "norm": record.norm,
@@ -117,7 +119,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int) -> dict[str, Any]:
         "average": {f"model.{name}": tensor.clone() for name, tensor in average.state_dict()["average"].items()},
         "scores": torch.tensor(predictions.scores["score"].to_numpy()),
         "comparisons": len(predictions.labels),
-        "bad": int(trainer.strategy.reduce(torch.tensor(float(data.bad_samples)), reduce_op="sum")),
+        "bad": len(set(errors.read_text(encoding="utf-8").splitlines())) if errors.exists() else 0,
     }
 
 
