@@ -104,5 +104,5 @@ def test_dry_run_shows_rows_and_what_trains(arguments: list[str], capsys: pytest
     told = capsys.readouterr().out
     assert "questions.input_ids" in told and "is padding" in told and "image.projection" in told
     assert any(
-        line.split()[0] == "image.stem" and line.split()[-1] == "0.5" for line in told.splitlines() if line.split()
+        line.split()[0] == "image.block.0" and line.split()[-1] == "0.5" for line in told.splitlines() if line.split()
     )
