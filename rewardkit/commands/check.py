@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rewardkit.commands.check_dimensions import dimension_problems
 from rewardkit.commands.check_kind import kind_problems
+from rewardkit.commands.check_loggers import logger_problems
 from rewardkit.commands.check_mllm import mllm_problems
 from rewardkit.commands.check_objective import objective_problems
 from rewardkit.commands.check_optimisation import optimisation_problems
@@ -60,6 +61,7 @@ def check(options: FitOptions, origins: Mapping[str, str] | None = None) -> None
     problems += objective_problems(options, origins or {})
     problems += optimisation_problems(options)
     problems += strategy_problems(options, origins or {})
+    problems += logger_problems(options, origins or {})
     if problems:
         raise ConfigError(problems)
 

@@ -83,12 +83,12 @@ def recipe_name(options: FitOptions) -> str:
 
 def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], started: float) -> int:
     from rewardkit.commands.build_data import announce
+    from rewardkit.commands.build_loggers import build_loggers, opened_loggers
     from rewardkit.commands.build_module import build_module
     from rewardkit.commands.fit_callbacks import build_callbacks
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
     from rewardkit.engine.interruption import started_by_rank_0
-    from rewardkit.engine.loggers import make_loggers
     from rewardkit.engine.run_directory import launched_rank, write_run_files
     from rewardkit.engine.train import describe_stop, make_trainer
 
@@ -96,38 +96,42 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     console = Console(quiet=launched_rank() > 0)
     hardware = _begin(options, opened)
     model, data = _model_and_data(composed, opened, hardware, console)
+    environment = describe_environment(seed=options.seed, precision=hardware.precision)
     if opened.checkpoint is None:
         write_run_files(
             layout,
             config=composed_yaml(composed, origins=True, skip=NOT_IN_CONFIG) + "\n",
             values=flat_values(options),
             arguments=arguments,
-            environment=describe_environment(seed=options.seed, precision=hardware.precision),
+            environment=environment,
         )
     announce(options, model, data, opened, console)
     for path, reason in opened.unreadable.items():
         console.print(f"note    {reason}; set aside as {path.name}.unreadable", highlight=False, soft_wrap=True)
     callbacks = build_callbacks(options, opened, data, console)
+    loggers = build_loggers(composed, opened, environment)
     trainer = make_trainer(
         hardware=hardware,
         max_steps=options.trainer.max_steps,
         accumulation=data.accumulation,
         validate_every=options.trainer.validate_every or options.trainer.max_steps,
         gradient_clip=options.optim.gradient_clip,
-        loggers=make_loggers(options.logger, layout, resumed_step=opened.step),
+        loggers=loggers,
         callbacks=callbacks.all,
     )
-    assert data.train_data is not None
     module = build_module(options, model, data)
     command = f"python -m rewardkit fit resume={layout.root}"
-    stopped = _train(trainer, module, data, callbacks.interruption, opened, command)
-    if stopped is not None:
-        console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
-        return EXIT_DONE if started_by_rank_0(trainer) else stopped.exit_code
-    if trainer.is_global_zero:
-        folders = [index.shards_at for data_set in data.val_data for index in data_set.indices]
-        wall_s = time.monotonic() - started
-        finish(options, layout, callbacks, console, arguments=arguments, val_folders=folders, wall_s=wall_s)
+    with opened_loggers(loggers, layout, console) as ending:
+        stopped = _train(trainer, module, data, callbacks.interruption, opened, command)
+        if stopped is not None:
+            console.print(describe_stop(stopped, command=command), highlight=False, soft_wrap=True)
+            ending.exit_code = stopped.exit_code
+            return EXIT_DONE if started_by_rank_0(trainer) else stopped.exit_code
+        if trainer.is_global_zero:
+            folders = [index.shards_at for data_set in data.val_data for index in data_set.indices]
+            wall_s = time.monotonic() - started
+            finish(options, layout, callbacks, console, arguments=arguments, val_folders=folders, wall_s=wall_s)
+        ending.exit_code = EXIT_DONE
     return EXIT_DONE
 
 

@@ -121,5 +121,8 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
 
 def _recipe_record(options: FitOptions) -> dict[str, Any]:
     """Options for the bundle's record, without the places of this machine."""
-    local = ("run.", "cache.", "resume", "plugins", "dry_run", "logger", "data.train", "data.val", "trainer.stop_after")
+    local = (
+        "run.", "cache.", "resume", "plugins", "dry_run", "logger", "wandb.", "data.train", "data.val",
+        "trainer.stop_after",
+    )  # fmt: skip
     return {key: value for key, value in flat_values(options).items() if not key.startswith(local)}

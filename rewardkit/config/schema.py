@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.callback_options import CallbackOptions
+from rewardkit.config.logger_options import LOGGERS, WandbOptions
 from rewardkit.config.model_options import ModelOptions, TransformOptions
 from rewardkit.config.objective_options import ObjectiveOptions
 from rewardkit.config.optim_options import OptimOptions, TrainerOptions
@@ -149,8 +150,9 @@ class FitOptions:
     folder, continued from its newest checkpoint; or a checkpoint file inside one."""
     dry_run: bool = option(False)
     """Print parameters, batch shapes, steps and a memory estimate, and stop."""
-    logger: list[str] = option(["csv", "tensorboard"], choices=("csv", "tensorboard"))
-    """Where metrics go."""
+    logger: list[str] = option(["csv", "tensorboard"], choices=LOGGERS)
+    """Where metrics go, in any mix."""
+    wandb: WandbOptions = option(WandbOptions())
     plugins: list[str] = option([])
     """Python files of your own, each with a function `callbacks()` that returns Lightning callbacks; command line
     only."""

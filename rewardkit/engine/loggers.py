@@ -1,4 +1,4 @@
-"""Where metrics go: a CSV that survives kills and can be cut back, and TensorBoard."""
+"""Where metrics go: a CSV that survives kills and can be cut back, TensorBoard, and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from rewardkit.config.layout import RunLayout
+from rewardkit.engine.wandb_run import WandbRun, WandbValues
 from rewardkit.report.metrics_log import HEADER, read_metrics
 
 
@@ -74,12 +75,23 @@ def cut_back(path: Path, last_step: int) -> None:
     os.replace(scratch, path)
 
 
-def make_loggers(names: Sequence[str], layout: RunLayout, *, resumed_step: int) -> list[Logger]:
-    """The loggers of those names, cut back to the resumed step (0 for a new run)."""
+def make_loggers(
+    names: Sequence[str], layout: RunLayout, *, resumed_step: int, wandb: WandbValues | None = None
+) -> list[Logger]:
+    """The loggers of those names, cut back to the resumed step (0 for a new run).
+
+    Args:
+        names: Of ``csv``, ``tensorboard`` and ``wandb``.
+        layout: The run.
+        resumed_step: Optimiser step of the checkpoint that the run goes on from.
+        wandb: How the run appears on W&B, where it is among the names; it is to be started before the first figure.
+    """
     made: list[Logger] = []
     if "csv" in names:
         made.append(MetricsCSV(layout.metrics, cut_after=resumed_step))
     if "tensorboard" in names:
         purge = resumed_step + 1 if resumed_step else None
         made.append(TensorBoardLogger(layout.root, name="", version=layout.tensorboard.name, purge_step=purge))
+    if "wandb" in names and wandb is not None:
+        made.append(WandbRun(layout.root, wandb, resumed_step=resumed_step, metrics=layout.metrics))
     return made

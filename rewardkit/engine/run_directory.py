@@ -16,7 +16,7 @@ from rewardkit.engine.checkpoints import checkpoint_step
 from rewardkit.errors import CheckpointError, UserError
 
 MAY_DIFFER = (
-    "trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.stop_after", "data.workers", "logger",
+    "trainer.devices", "trainer.nodes", "trainer.strategy", "trainer.stop_after", "data.workers", "logger", "wandb",
     "trainer.keep_checkpoints", "trainer.async_checkpoints",
     "recipe", "scale", "resume", "dry_run", "run", "cache", "data.remote",
     "trainer.offload_optimizer", "trainer.offload_parameters", "trainer.nvme_path",
