@@ -140,6 +140,14 @@ def test_a_clear_difference_and_none(study: SimpleNamespace) -> None:
     assert len(study.results.rows(arms, names)) == 6
 
 
+def test_a_page_says_where_nothing_was_learned(study: SimpleNamespace) -> None:
+    guesses = {name: [[predictions(0.5, n, 60)]] for n, name in enumerate(("reference", "other"))}
+    told = study.results.sentences(
+        study.results.compare_arms("d", "c", guesses, "reference"), dict.fromkeys(guesses, "x")
+    )
+    assert told[0].startswith("nothing here is above chance (0.5)")
+
+
 def test_folds_are_put_together(study: SimpleNamespace) -> None:
     whole = predictions(0.7, 0, 40)
     parts = []

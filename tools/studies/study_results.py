@@ -23,6 +23,8 @@ from rewardkit.metrics.judged_pairs import judged_pairs
 from rewardkit.metrics.protocols import credit, find_protocol, sums_of_groups
 
 PROTOCOL = "half_micro"
+CHANCE = 0.5
+"""Its accuracy of scores that know nothing."""
 DRAWS = 2000
 
 BETTER, WORSE, SAME, REFERENCE = "better", "worse", "no difference", "reference"
@@ -129,6 +131,11 @@ def sentences(arms: Sequence[Arm], names: Mapping[str, str]) -> list[str]:
     reference = next(arm for arm in arms if arm.verdict == REFERENCE)
     others = sorted((arm for arm in arms if arm.verdict != REFERENCE), key=lambda arm: -(arm.difference or 0))
     told = []
+    if all(arm.low <= CHANCE for arm in arms):
+        told.append(
+            f"nothing here is above chance ({CHANCE:g}): what was learned does not hold on other prompts, so these "
+            "figures cannot say which is better"
+        )
     for kind, word in ((BETTER, "beats"), (WORSE, "is worse than")):
         for arm in others:
             if arm.verdict == kind and arm.difference is not None:
