@@ -64,6 +64,9 @@ def build_objective(
         if term in ASKED:
             terms[term] = _asked_term(objective, term, names, class_weights)
             continue
+        if term == CAPTION_CONTRAST:
+            terms[term] = CaptionContrastObjective(own_scale=asks)
+            continue
         made = _term(objective, term, names, scales or {})
         terms[term] = OnScores(made, scores_of(objective, term)) if asks else made  # type: ignore[arg-type]
     return WeightedObjective(terms)
@@ -97,8 +100,6 @@ def term_coefficients(objective: ObjectiveOptions) -> dict[str, tuple[float, flo
 def _term(
     objective: ObjectiveOptions, term: str, dimensions: tuple[str, ...], scales: Mapping[str, Scale]
 ) -> nn.Module:
-    if term == CAPTION_CONTRAST:
-        return CaptionContrastObjective()
     options: JudgingTermOptions = getattr(objective, term)
     factors, reduction = dict(options.dimensions), cast(Reduction, objective.reduction)
     if term in LISTWISE:

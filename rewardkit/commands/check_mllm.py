@@ -156,8 +156,11 @@ def _term_problems(options: FitOptions) -> Iterator[str]:
             "model.mllm.style: the published form learns whole labels as answers and has no score token, so "
             "objective.name=answer and model.mllm.scores_from=expected; for other terms take style=characters"
         )
-    if "caption_contrast" in objective.name:
-        yield "objective.name: caption_contrast compares features of two towers, which an evaluator does not have"
+    if "caption_contrast" in objective.name and (mllm.vision, mllm.projector) == ("frozen", "frozen"):
+        yield (
+            "objective.name: caption_contrast brings an image's tokens near its caption's words, and model.mllm.vision "
+            "and model.mllm.projector are frozen; leave it out, or set model.mllm.projector=full"
+        )
 
 
 def _unread(options: FitOptions, origins: Mapping[str, str]) -> Iterator[str]:

@@ -223,4 +223,4 @@ class CenteringOptions(ScoreTermOptions):
 
 @dataclass
 class CaptionContrastOptions(TermOptions):
-    """Keeps a CLIP that learns from votes alone tied to what its prompts say; needs data with captions."""
+    """Keeps a model that starts from nothing tied to what its prompts say; needs data with captions."""

@@ -151,7 +151,7 @@ class PreferenceData(pl.LightningDataModule):
         self._questions: dict[str, AnsweredQuestions] = {}
         if rows is not None:
             encoded = features is not None
-            check_asking(rows.questions, self._sampling, pairing=pairing, features=encoded, captions=captions)
+            check_asking(rows.questions, self._sampling, pairing=pairing, features=encoded)
             self._questions = {name: AnsweredQuestions(data, rows.questions) for name, data in self._named()}
             for name, answered in self._questions.items():
                 self.warnings += check_questions(answered, name=name, training=name == "train")

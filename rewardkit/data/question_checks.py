@@ -43,9 +43,7 @@ def check_questions(answered: AnsweredQuestions, *, name: str, training: bool) -
     return warnings
 
 
-def check_asking(
-    questions: QuestionSet, sampling: Mapping[str, float], *, pairing: str, features: bool, captions: bool
-) -> None:
+def check_asking(questions: QuestionSet, sampling: Mapping[str, float], *, pairing: str, features: bool) -> None:
     """Refuses ways of reading the data in which questions cannot be asked.
 
     Args:
@@ -53,16 +51,12 @@ def check_asking(
         sampling: ``data.question_sampling``.
         pairing: ``grouped`` or ``pairs``.
         features: Whether features are read in the place of images.
-        captions: Whether captions are learned from.
 
     Raises:
-        UserError: Features or captions; sampling of pairs, of a dimension that no question is on, or with a share
-            outside (0, 1].
+        UserError: Features; sampling of pairs, of a dimension that no question is on, or with a share outside (0, 1].
     """
     if features:
         raise UserError("an evaluator reads images as they are; leave data.features out")
-    if captions:
-        raise UserError("an evaluator has no text tower that reads captions; leave them out of the objective")
     if sampling and pairing == "pairs":
         raise UserError("data.question_sampling is by group; use data.pairing=grouped, or leave it out")
     known = list(dict.fromkeys(question.dimension for question in questions.questions))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,6 +21,7 @@ from rewardkit.data.collate import EmptyPlace, denominators, single_comparison
 from rewardkit.data.group import Group
 from rewardkit.data.group_labels import GroupLabels, LabelSpace, join_labels, labels_of, no_labels
 from rewardkit.data.images import decode_image
+from rewardkit.data.index_rows import captions_of
 from rewardkit.data.micro_batches import MicroBatch
 from rewardkit.data.mixture import Mixture
 from rewardkit.data.question_labels import (
@@ -42,15 +44,21 @@ class RowMaker(Protocol):
     Attributes:
         questions: The set that it asks.
         style: ``characters``, or ``published``, in which a written answer keeps the options from being scored.
+        pad_id: Fills up rows of tokens; no text holds it.
     """
 
     questions: QuestionSet
     style: Any
+    pad_id: int
 
     def read(
         self, image: Tensor, prompt: str, asked: Mapping[str, Answered], slots: Mapping[str, Any] | None = None
     ) -> Any:
         """All questions of one image, uint8 ``[3, h, w]``; raises BadSample."""
+        ...
+
+    def caption(self, text: str) -> list[int]:
+        """The tokens of a caption; raises BadSample."""
         ...
 
     def collate(self, images: Sequence[Any]) -> QuestionRowsBatch:
@@ -65,6 +73,7 @@ class ReadGroup:
     Attributes:
         position: In the data set.
         rows: What ``RowMaker.read`` made of each candidate.
+        captions: Tokens of each candidate's caption; empty where there are none, or none are learned.
         labels: Of the dimensions that it is asked about.
         evaluated: In an evaluation, what travels along.
     """
@@ -73,6 +82,7 @@ class ReadGroup:
     key: str
     prompt: str
     rows: list[Any]
+    captions: list[list[int]]
     labels: GroupLabels
     evaluated: EvaluatedGroup | None
 
@@ -122,14 +132,15 @@ class QuestionDataset(Dataset[Batch]):
         sizes = [len(group.rows) for group in read] + [1] * len(empty)
         candidates = sum(sizes)
         rows = [row for group in read for row in group.rows] + [self._dummy_rows() for _ in empty]
+        caption_tokens, caption = self._captions(read, candidates)
         return Batch(
             pixels=torch.empty(candidates, 3, 0, 0, dtype=torch.uint8),
             valid=torch.tensor([True] * (candidates - len(empty)) + [False] * len(empty)),
             group=torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)),
             tokens=torch.zeros(len(sizes), 1, dtype=torch.int64),
             **join_labels([*(group.labels for group in read), no_labels(len(empty), self._space)]),
-            caption_tokens=torch.zeros(0, 1, dtype=torch.int64),
-            caption=torch.full((candidates,), -1),
+            caption_tokens=caption_tokens,
+            caption=caption,
             denominators=denominators(micro.counts),
             keys=[group.key for group in read] + [place.bad.key if place.bad else "" for place in empty],
             prompts=[group.prompt for group in read] + [""] * len(empty),
@@ -163,8 +174,29 @@ class QuestionDataset(Dataset[Batch]):
                 rows.append(self._rows.read(image, group.prompt, asked, group.slots))
             except BadSample as error:
                 raise BadSample(f"{group.candidates[number].file}: {error.reason}") from error
+        captions = [self._rows.caption(text) for text in captions_of(group)] if self._space.captions else []
         evaluated = evaluated_group(self._mixture, position, key, group) if self._evaluation else None
-        return ReadGroup(position, key, group.prompt, rows, labels_of(group, self._space), evaluated)
+        return ReadGroup(position, key, group.prompt, rows, captions, labels_of(group, self._space), evaluated)
+
+    def _captions(self, read: Sequence[ReadGroup], candidates: int) -> tuple[Tensor, Tensor]:
+        """Distinct captions' tokens ``[C, L]`` and each candidate's row of them ``[N]``, -1 without a caption.
+
+        Where captions are learned and there is none, C is 1, a text without tokens that is nobody's, so that all ranks
+        do the same (``rewardkit/data/collate.py``).
+        """
+        distinct: dict[tuple[int, ...], int] = {}
+        caption: list[int] = []
+        for group in read:
+            own = [distinct.setdefault(tuple(ids), len(distinct)) for ids in group.captions]
+            caption += own or [-1] * len(group.rows)
+        caption += [-1] * (candidates - len(caption))
+        texts = (list(distinct) or [()]) if self._space.captions else []
+        longest = max([1, *map(len, texts)])
+        filled = [
+            F.pad(torch.tensor(ids, dtype=torch.int64), (0, longest - len(ids)), value=self._rows.pad_id)
+            for ids in texts
+        ]
+        return torch.stack(filled) if filled else torch.zeros(0, 1, dtype=torch.int64), torch.tensor(caption)
 
     def _asked(self, group: Group) -> list[dict[str, Answered]]:
         """The questions of each candidate."""

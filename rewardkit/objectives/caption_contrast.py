@@ -8,9 +8,14 @@ two images with one caption are not each other's negatives::
     loss_n = -log softmax_c(scale * cos(v_n, t_c))[caption of n]
 
 A group's candidates that show different things bring hard negatives by themselves: captions that differ in few words.
+
+An evaluator has no two towers. There ``v`` is the mean of an image's tokens as its language model reads them, ``t``
+that of a caption's input embeddings (``rewardkit/models/mllm/alignment.py``); the scale is the objective's own.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +25,10 @@ from rewardkit.data.batch import Batch, Denominators
 from rewardkit.models.reward import RewardOutput
 from rewardkit.objectives.loss import Loss, full_precision
 
+FIRST_SCALE = 1 / 0.07
+"""CLIP's (section 2.5), as is the bound of 100."""
+LARGEST_SCALE = 100.0
+
 
 def caption_contrast(image_features: Tensor, caption_features: Tensor, caption: Tensor, scale: Tensor) -> Tensor:
     """Cross entropy of each image over the captions. See the module's docstring.
@@ -28,7 +37,7 @@ def caption_contrast(image_features: Tensor, caption_features: Tensor, caption: 
         image_features: ``[N, E]``, of any length.
         caption_features: ``[C, E]``, of any length; distinct captions.
         caption: int64 ``[N]``, each image's row of ``caption_features``, -1 where it has none.
-        scale: ``[]``, inverse temperature of the softmax.
+        scale: ``[]`` or ``[1]``, inverse temperature of the softmax.
 
     Returns:
         ``[N]``, not negative; 0 for images without a caption, which are no image's negatives either.
@@ -44,7 +53,17 @@ class CaptionContrastObjective(nn.Module):
 
     The average is over the whole optimiser step; the negatives are those of the micro-batch. The temperature is the
     model's logit scale.
+
+    Args:
+        own_scale: Whether the inverse temperature is learned here, for models that have none.
+
+    Attributes:
+        log_scale: Its logarithm, ``[1]``, since strategies that shard take no scalar; None where it is the model's.
     """
+
+    def __init__(self, *, own_scale: bool = False) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor([math.log(FIRST_SCALE)])) if own_scale else None
 
     def forward(self, output: RewardOutput, labels: Batch, denominators: Denominators) -> Loss:
         """This micro-batch's share of the step's loss.
@@ -58,6 +77,8 @@ class CaptionContrastObjective(nn.Module):
             The total, and ``accuracy``: this micro-batch's share of candidates that find their own caption.
         """
         image, captions, scale = output.image_features, output.caption_features, output.logit_scale
+        if self.log_scale is not None:
+            scale = self.log_scale.exp().clamp(max=LARGEST_SCALE)
         if captions is None or not len(captions):
             # Nothing to tell apart; the zero still hangs on the scores, so every parameter gets a gradient.
             return Loss(total=0.0 * output.scores.sum(), parts={"accuracy": output.scores.new_zeros(())})

@@ -76,7 +76,14 @@ def test_a_question_is_asked_with_its_gate(tmp_path: Path) -> None:
         ({"objective__name": ["ordinal"]}, "model.mllm.scores_from: no term"),
         ({"objective__name": ["ordinal"]}, "take ordinal"),
         ({"model__mllm__style": "published"}, "model.mllm.style: the published form learns whole labels"),
-        ({"objective__name": ["option", "caption_contrast"]}, "caption_contrast compares features of two towers"),
+        (
+            {
+                "objective__name": ["option", "caption_contrast"],
+                "model__mllm__vision": "frozen",
+                "model__mllm__projector": "frozen",
+            },
+            "objective.name: caption_contrast brings",
+        ),
         ({"model__mllm__lora__rank": 4}, "model.mllm.lora.rank: nothing reads it without model.mllm.language=lora"),
         ({"data__features": True}, "data.features: an evaluator's vision tower"),
         ({"trainer__compile": True}, "trainer.compile: a multimodal"),

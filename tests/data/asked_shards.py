@@ -81,6 +81,7 @@ class PlainRows:
 
     questions = SET
     style = "characters"
+    pad_id = -7
 
     def __init__(self, longest: int = 100) -> None:
         self.longest = longest
@@ -92,6 +93,9 @@ class PlainRows:
         if len(prompt.split()) > self.longest:
             raise BadSample("its row is too long")
         return int(image.long().sum()), dict(asked), prompt
+
+    def caption(self, text: str) -> list[int]:
+        return [len(word) for word in text.split()]
 
     def collate(self, images: Sequence[Any]) -> Asked:
         sums, asked, prompts = zip(*images, strict=True)

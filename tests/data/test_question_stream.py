@@ -313,11 +313,30 @@ def test_questions_and_labels_have_to_fit(make_data, make_shards, group_of, fold
     ]
 
 
+def test_captions_come_once_each_and_only_to_candidates_that_have_one(make_data, make_shards, group_of):
+    shown = ["two blue fish", "a red cat", "two blue fish"]
+    told = replace(answered_group(7), prompt="told", slots={"captions": shown})
+    silent = replace(answered_group(13), prompt="silent")
+    both = [(group, group_of(n, k=3)[1]) for n, group in enumerate((told, silent))]
+    (batch,) = make_data(
+        dimension_map={}, train=[make_shards("told", both)], batch_groups=2, micro_groups=2, captions=True
+    ).train_dataloader()
+    assert batch.caption_tokens.tolist() == [[3, 4, 4], [1, 3, 3]]
+    of = dict(zip(batch.prompts, batch.caption.view(2, 3).tolist(), strict=True))
+    assert of == {"told": [0, 1, 0], "silent": [-1, -1, -1]}
+    assert batch.denominators.captions == 3
+
+
+def test_without_captions_asked_for_there_are_none_and_where_a_batch_has_none_an_empty_one(make_data):
+    (first, *_) = make_data().train_dataloader()
+    assert len(first.caption_tokens) == 0
+    (first, *_) = make_data(captions=True).train_dataloader()
+    assert first.caption_tokens.tolist() == [[PlainRows.pad_id]] and set(first.caption.tolist()) == {-1}
+
+
 def test_what_cannot_be_asked_is_refused(make_data):
     with pytest.raises(UserError, match=r"leave data\.features out"):
         make_data(features=object())
-    with pytest.raises(UserError, match="no text tower that reads captions"):
-        make_data(captions=True)
     with pytest.raises(UserError, match=r"data.question_sampling names 'taste', .* on fidelity, hands"):
         make_data(question_sampling={"taste": 0.5})
     for share in (0, -1, 1.5, float("nan")):

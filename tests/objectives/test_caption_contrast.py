@@ -102,3 +102,24 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         found = share(output(image, text), caption, 6.0).total
     wanted = share(output(image.float(), text.float()), caption, 6.0).total
     assert found.dtype == torch.float32 and torch.equal(found, wanted)
+
+
+def test_a_scale_of_its_own_is_clips_at_first_is_learned_and_bounded() -> None:
+    torch.manual_seed(0)
+    image, text, caption = torch.randn(6, 4), torch.randn(3, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    objective = CaptionContrastObjective(own_scale=True)
+    made = RewardOutput(scores=torch.zeros(6, 1), image_features=image, caption_features=text)
+    labels: Any = SimpleNamespace(caption=caption)
+    counted: Any = SimpleNamespace(captions=torch.tensor(6.0))
+    loss = objective(made, labels, counted)
+    assert loss.total.item() == pytest.approx(
+        caption_contrast(image, text, caption, torch.tensor(1 / 0.07)).mean().item()
+    )
+    loss.total.backward()
+    assert objective.log_scale is not None and objective.log_scale.grad is not None
+    assert objective.log_scale.shape == (1,)  # FSDP and ZeRO take no scalar
+    assert objective.log_scale.grad.abs() > 0
+    with torch.no_grad():
+        objective.log_scale.fill_(10.0)
+    wanted = caption_contrast(image, text, caption, torch.tensor(100.0)).mean().item()
+    assert objective(made, labels, counted).total.item() == pytest.approx(wanted)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rewardkit.errors import BadSample, UserError
 from rewardkit.models.freezing import LayerGroup, Tower
+from rewardkit.models.mllm.alignment import pooled_images, pooled_texts
 from rewardkit.models.mllm.base import (
     cache_argument,
     can_share_prefix,
@@ -25,7 +26,7 @@ from rewardkit.models.mllm.base import (
 from rewardkit.models.mllm.batch import QuestionBatch
 from rewardkit.models.mllm.groups import HEADS, mllm_layer_groups
 from rewardkit.models.mllm.heads import DimensionHeads, by_image
-from rewardkit.models.mllm.options import expected_scores, not_applicable
+from rewardkit.models.mllm.options import character_logits, expected_scores, not_applicable, spelled_logits
 from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.score_token import ScoreToken
 from rewardkit.models.mllm.text import add_score_token
@@ -114,7 +115,7 @@ class MLLMReward(nn.Module):
         """Answers every question of a batch.
 
         Args:
-            batch: A ``QuestionBatch``, or a batch that carries one as ``questions``.
+            batch: A ``QuestionBatch``, or a batch that carries one as ``questions``, with captions or without.
 
         Raises:
             BadSample: A row has not as many places for its image as the image has features.
@@ -133,10 +134,17 @@ class MLLMReward(nn.Module):
         at_prompt, at_score, at_answer = states.split([asked, asked, len(rows.answer_row)])
         answer_logits = self.base.lm_head(at_answer).float()  # [T, V]
         if bool((rows.row_column >= 0).any()):
-            option_logits = _spelled_options(answer_logits, rows)
+            option_logits = spelled_logits(answer_logits, rows)
         else:
-            option_logits = _option_columns(self.base.lm_head(at_prompt).float(), rows.option_token)
-        return self._output(rows, option_logits, answer_logits, at_score, scored >= 0)
+            option_logits = character_logits(self.base.lm_head(at_prompt).float(), rows.option_token)
+        output = self._output(rows, option_logits, answer_logits, at_score, scored >= 0)
+        captions = getattr(batch, "caption_tokens", None)
+        if captions is not None and len(captions):
+            assert self.rows is not None
+            embedding = self.base.get_input_embeddings()
+            output.image_features = pooled_images(encoded)
+            output.caption_features = pooled_texts(embedding, captions, self.rows.pad_id)
+        return output
 
     def score(self, images: Tensor, prompts: list[str], group: Tensor) -> Tensor:
         """Scores images under ``prompts[group[n]]`` by all questions of ``rows`` that need no slot.
@@ -282,17 +290,3 @@ def _check_places(encoded: Any, rows: QuestionBatch) -> None:
             f"rows have {expected.tolist()} places for images that have {features.tolist()} features; the processor is "
             "not the model's, or a row was cut"
         )
-
-
-def _option_columns(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Logits ``[A, V]`` of the options' tokens ``[A, O + 1]``: -inf where a question has no such column."""
-    return logits.gather(-1, tokens.clamp(min=0)).masked_fill(tokens < 0, float("-inf"))
-
-
-def _spelled_options(answer_logits: Tensor, rows: QuestionBatch) -> Tensor:
-    """The published form: log probability of each option's whole label, ``[A, O + 1]``."""
-    log_p = answer_logits.log_softmax(dim=-1).gather(-1, rows.answer_token.unsqueeze(-1)).squeeze(-1)  # [T]
-    of_row = log_p.new_zeros(len(rows.row_asked)).index_add(0, rows.answer_row, log_p)  # [R]
-    found = of_row.new_full((len(rows.asked_image), rows.option_value.shape[-1] + 1), float("-inf"))
-    spelled = rows.row_column >= 0
-    return found.index_put((rows.row_asked[spelled], rows.row_column[spelled]), of_row[spelled])

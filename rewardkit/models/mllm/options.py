@@ -14,6 +14,7 @@ from torch import Tensor
 from rewardkit.data.group import NOT_APPLICABLE
 from rewardkit.data.questions import SLOT, Question
 from rewardkit.errors import UserError
+from rewardkit.models.mllm.batch import QuestionBatch
 
 NA_CHARACTER = "N"
 CHARACTERS = "0123456789ABCDEFGHIJKLMOPQRSTUVWXYZ"
@@ -115,3 +116,17 @@ def expected_scores(option_logits: Tensor, option_value: Tensor) -> Tensor:
 def not_applicable(option_logits: Tensor) -> Tensor:
     """The probability that the question does not apply, float32 ``[A]``; 0 for a question without N/A."""
     return option_probabilities(option_logits)[:, -1]
+
+
+def character_logits(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Logits ``[A, V]`` of the options' tokens ``[A, O + 1]``: -inf where a question has no such column."""
+    return logits.gather(-1, tokens.clamp(min=0)).masked_fill(tokens < 0, float("-inf"))
+
+
+def spelled_logits(answer_logits: Tensor, rows: QuestionBatch) -> Tensor:
+    """The published form: log probability of each option's whole label, ``[A, O + 1]``."""
+    log_p = answer_logits.log_softmax(dim=-1).gather(-1, rows.answer_token.unsqueeze(-1)).squeeze(-1)  # [T]
+    of_row = log_p.new_zeros(len(rows.row_asked)).index_add(0, rows.answer_row, log_p)  # [R]
+    found = of_row.new_full((len(rows.asked_image), rows.option_value.shape[-1] + 1), float("-inf"))
+    spelled = rows.row_column >= 0
+    return found.index_put((rows.row_asked[spelled], rows.row_column[spelled]), of_row[spelled])

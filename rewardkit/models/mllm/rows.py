@@ -128,6 +128,10 @@ class QuestionRows:
         found = [self._asked(question, said) for question, said in zip(questions, answered.values(), strict=True)]
         return ImageRows(tensors, places, shared_tokens(rows), found, rows)
 
+    def caption(self, text: str) -> list[int]:
+        """Tokens of a caption, written as behind another word; raises ``BadSample`` as ``read`` does."""
+        return self._text(f" {text}")
+
     def collate(self, images: Sequence[ImageRows], padding_side: Side = "right") -> QuestionBatch:
         """Several images' rows as one batch (see ``collate_rows``)."""
         return collate_rows(images, pad_id=self.pad_id, image_token_id=self.image_token_id, padding_side=padding_side)
