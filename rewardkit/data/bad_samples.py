@@ -1,20 +1,26 @@
 """Bad samples: counted, named, and too many of them stop the run. Their place in a batch stays empty.
 
 A group with any image that cannot be used is bad as a whole, since its comparisons would silently be other ones.
+Ranks share ``data_errors.jsonl``: whoever meets a bad sample first names it, and takes over what the others have named.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rewardkit.errors import DataError
 
 ALWAYS_TOLERATED = 10
 """So many bad samples are tolerated in however small a data set."""
+
+_Place = tuple[str, str, str]
+"""Source, shard and key, by which a sample is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +40,10 @@ class BadReport:
 
 
 class BadSamples:
-    """Collects the reports of one data set in the main process.
+    """Collects the reports of one data set in the main process of a rank.
 
-    Every sample is counted and written once, however often it is met, also over a resume.
+    Every sample is counted and written once, however often and by however many ranks it is met, also over a resume.
+    What other ranks have met counts as soon as this one meets a bad sample itself.
 
     Args:
         groups: Groups in the data set.
@@ -49,11 +56,14 @@ class BadSamples:
         self, *, groups: int, max_bad_fraction: float, path: str | os.PathLike[str] | None, data_set: str
     ) -> None:
         self.limit = max(ALWAYS_TOLERATED, int(max_bad_fraction * groups))
-        self.reports: dict[tuple[str, str, str], BadReport] = {}
+        self.reports: dict[_Place, BadReport] = {}
         self._groups = groups
         self._path = None if path is None else Path(path)
         self._data_set = data_set
-        self._read()
+        self._read_to = 0  # bytes of the file
+        if self._path is not None and self._path.exists():
+            with open(self._path, "rb") as file:
+                self._take_over(file)
 
     def __len__(self) -> int:
         return len(self.reports)
@@ -64,12 +74,10 @@ class BadSamples:
         Raises:
             DataError: There are more bad samples than tolerated; lists the first twenty.
         """
-        for report in reports:
-            place = (report.source, report.shard, report.key or report.reason)
-            if place in self.reports:
-                continue
-            self.reports[place] = report
-            self._write(report)
+        new = {_place(report): report for report in reports if _place(report) not in self.reports}
+        if new and self._path is not None:
+            self._write(new, self._path)
+        self.reports |= new
         if len(self.reports) > self.limit:
             raise DataError(self._told())
 
@@ -82,27 +90,45 @@ class BadSamples:
             + f"{more}\nMend the shards (`rewardkit data verify src=…` lists all), or raise data.max_bad_fraction."
         )
 
-    def _write(self, report: BadReport) -> None:
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            line = json.dumps({"set": self._data_set, **asdict(report)}, ensure_ascii=False)
-            with open(self._path, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(line + "\n")
+    def _write(self, new: dict[_Place, BadReport], path: Path) -> None:
+        """Names what no rank has named before."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file, _locked(file):
+            if self._take_over(file):
+                file.write(b"\n")  # behind a line that was cut off when its writer was killed
+            for place, report in new.items():
+                if place not in self.reports:
+                    line = json.dumps({"set": self._data_set, **asdict(report)}, ensure_ascii=False)
+                    file.write(line.encode("utf-8", errors="backslashreplace") + b"\n")
 
-    def _read(self) -> None:
-        """Takes over what an interrupted run has written."""
-        if self._path is None or not self._path.exists():
-            return
-        text = self._path.read_text(encoding="utf-8", errors="replace")
-        if text and not text.endswith("\n"):
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write("\n")
-        for line in text.splitlines():
+    def _take_over(self, file: BinaryIO) -> bool:
+        """Counts what an interrupted run, or another rank since, has written; whether the file ends within a line."""
+        file.seek(self._read_to)
+        whole, newline, rest = file.read().rpartition(b"\n")
+        self._read_to += len(whole) + len(newline)
+        for line in whole.split(b"\n"):
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode("utf-8", errors="replace"))
                 name = record.pop("set")
                 report = BadReport(**record)
             except (ValueError, TypeError, KeyError, AttributeError):
-                continue  # a line cut off when the run was killed; the sample is met and written again
+                continue  # cut off; the sample is met and written again
             if name == self._data_set:
-                self.reports[report.source, report.shard, report.key or report.reason] = report
+                self.reports[_place(report)] = report
+        return bool(rest)
+
+
+def _place(report: BadReport) -> _Place:
+    return report.source, report.shard, report.key or report.reason
+
+
+@contextmanager
+def _locked(file: BinaryIO) -> Iterator[None]:
+    """While it is open, no other process writes; where locks are not to be had, a sample may be named twice."""
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        pass
+    yield  # closing the file gives the lock back, after what is left in its buffer has been written

@@ -49,6 +49,23 @@ def test_the_file_survives_a_resume(tmp_path):
     assert last == {"set": "val", "source": "/data/x", "shard": "x-000000.tar", "key": "k1", "reason": "reason 1"}
 
 
+def test_ranks_name_a_sample_once_and_count_together(tmp_path):
+    path = tmp_path / "data_errors.jsonl"
+    one, two, val = (BadSamples(groups=9, max_bad_fraction=0, path=path, data_set=n) for n in ("train", "train", "val"))
+    one.add([report(1), report(2)])
+    val.add([report(3)])
+    two.add([report(2), report(3, key="line\u2028feed")])
+    one.add([report(3, key="line\u2028feed"), report(4)])
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [(line["set"], line["key"]) for line in lines] == [
+        ("train", "k1"), ("train", "k2"), ("val", "k3"), ("train", "line\u2028feed"), ("train", "k4"),
+    ]  # fmt: skip
+    assert (len(one), len(two), len(val)) == (4, 3, 1)
+    one.add([report(n) for n in range(5, 8)])
+    with pytest.raises(DataError, match="11 of 9 samples of train"):
+        two.add([report(n) for n in range(8, 12)])
+
+
 def test_no_file_without_bad_samples(tmp_path):
     bad = BadSamples(groups=9, max_bad_fraction=0, path=tmp_path / "errors.jsonl", data_set="train")
     bad.add([])

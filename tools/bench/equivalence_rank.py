@@ -73,7 +73,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int, errors: Path) -> d
 
     Returns:
         ``loss`` and ``norm`` of each step; ``weights`` by name, and which were ``trained``; the ``average`` of weights
-        that was validated, its ``scores`` and how many ``comparisons`` were counted; different ``bad`` samples.
+        that was validated, its ``scores`` and how many ``comparisons`` were counted; ``bad`` samples that were named.
     """
     composed = compose_fit(parse_overrides(arguments))
     take_dimensions_of_questions(composed)
@@ -119,7 +119,7 @@ def train(arguments: list[str], *, strategy: str, ranks: int, errors: Path) -> d
         "average": {f"model.{name}": tensor.clone() for name, tensor in average.state_dict()["average"].items()},
         "scores": torch.tensor(predictions.scores["score"].to_numpy()),
         "comparisons": len(predictions.labels),
-        "bad": len(set(errors.read_text(encoding="utf-8").splitlines())) if errors.exists() else 0,
+        "bad": len(errors.read_text(encoding="utf-8").splitlines()) if errors.exists() else 0,
     }
 
 
