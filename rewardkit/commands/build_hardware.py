@@ -18,9 +18,9 @@ def build_hardware(asked: TrainerOptions, *, planned: bool = False) -> Hardware:
     Raises:
         UserError: This machine has too few devices, or the given DeepSpeed configuration cannot be read.
     """
-    elsewhere = planned and asked.devices.isdigit() and int(asked.devices) > 0
+    counted = planned and asked.devices.isdigit() and int(asked.devices) > 0
     return Hardware(
-        int(asked.devices) if elsewhere else count_devices(asked.devices),
+        int(asked.devices) if counted else count_devices(asked.devices),
         asked.nodes,
         asked.strategy,
         find_precision(asked.precision),
@@ -31,3 +31,9 @@ def build_hardware(asked: TrainerOptions, *, planned: bool = False) -> Hardware:
         communication=asked.communication,
         deepspeed=read_deepspeed_config(asked.deepspeed_config) if asked.deepspeed_config else None,
     )
+
+
+def is_elsewhere(asked: TrainerOptions) -> bool:
+    """Whether more machines, or more devices of one, are asked for than this machine has GPUs (without any: one)."""
+    here = count_devices("auto")
+    return asked.nodes > 1 or (asked.devices.isdigit() and int(asked.devices) > here)

@@ -19,21 +19,27 @@ from rewardkit.models.kinds import AnyReward
 from rewardkit.models.pretrained_folder import find_architecture
 
 
-def build_model(options: FitOptions) -> AnyReward:
-    """The reward, with the weights that the options name; random ones are drawn from the seed."""
+def build_model(options: FitOptions, *, weights: bool = True) -> AnyReward:
+    """The reward, with the weights that the options name; random ones are drawn from the seed.
+
+    Args:
+        options: All options of ``fit``.
+        weights: False leaves all weights random, those too that the options name: the shape of a CLIP or BLIP alone.
+    """
     torch.manual_seed(options.seed)
     if options.model.kind == "mllm":
+        assert weights, "an evaluator's shape is not to be had without its base"
         return build_evaluator(options)
-    return _blip(options) if options.model.kind == "blip" else _clip(options)
+    return _blip(options, weights) if options.model.kind == "blip" else _clip(options, weights)
 
 
-def _blip(options: FitOptions) -> BLIPReward:
+def _blip(options: FitOptions, weights: bool) -> BLIPReward:
     model, blip, transform = options.model, options.model.blip, options.transform
     file = beside_recipe(model.architecture, options.recipe) if model.architecture.endswith(".json") else None
     architecture = read_blip_architecture(file or Path(model.architecture), image_size=transform.size)
     return build_blip_reward(
         architecture=architecture,
-        pretrained=model.pretrained,
+        pretrained=model.pretrained if weights else None,
         dimensions=model.dimensions,
         text_length=blip.text_length,
         tokenizer=blip.tokenizer,
@@ -59,13 +65,14 @@ def _blip(options: FitOptions) -> BLIPReward:
     )
 
 
-def _clip(options: FitOptions) -> CLIPReward:
+def _clip(options: FitOptions, weights: bool) -> CLIPReward:
     model, transform = options.model, options.transform
     file = beside_recipe(model.architecture, options.recipe) if model.architecture.endswith(".json") else None
     architecture = find_architecture(file or Path(model.architecture), model.pretrained, image_size=transform.size)
     reward = build_clip_reward(
         architecture=architecture,
-        pretrained=model.pretrained,
+        pretrained=model.pretrained if weights else None,
+        tower_weights=weights,
         dimensions=model.dimensions,
         head=model.head,
         overall=model.overall,

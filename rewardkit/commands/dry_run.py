@@ -1,9 +1,14 @@
-"""``fit dry_run=true``: what a run would do, without training: parameters, batch shapes, steps, memory."""
+"""``fit dry_run=true``: what a run would do, without training: parameters, batch shapes, steps, memory.
+
+A CLIP or BLIP that is planned for machines that are not here is sketched: its weights are neither read nor held, so
+that a laptop can plan for any number of GPUs.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -13,13 +18,13 @@ from rich.table import Table
 from torch import nn
 
 from rewardkit.commands.build_data import build_data, mixing
-from rewardkit.commands.build_hardware import build_hardware
+from rewardkit.commands.build_hardware import build_hardware, is_elsewhere
 from rewardkit.commands.build_model import build_model
 from rewardkit.commands.build_module import build_module
 from rewardkit.commands.check_objective import check_labels
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.batch import Batch
-from rewardkit.engine.activations import activation_bytes
+from rewardkit.engine.activations import activation_bytes, sketch
 from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.plan import Plan, plan_run, size_of
 from rewardkit.errors import EXIT_DONE, UserError
@@ -33,7 +38,7 @@ _SHOWN_OF_QUESTIONS = ("input_ids", "option_target", "answer_token")
 
 
 def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
-    """Builds model and data, runs one forward and backward pass, and prints what it found.
+    """Builds model and data, runs one forward pass (and where the weights are here, backward), prints what it found.
 
     Args:
         options: Of ``fit``.
@@ -41,13 +46,15 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
     """
     console = Console()
     hardware = build_hardware(options.trainer, planned=True)
-    ranks = hardware.ranks
-    model = build_model(options)
-    data = build_data(options, model, ranks=ranks, errors_path=None, console=console)
+    sketched = sketch() if options.model.kind != "mllm" and is_elsewhere(options.trainer) else None
+    with sketched or nullcontext():
+        model = build_model(options, weights=sketched is None)
+    data = build_data(options, model, ranks=hardware.ranks, errors_path=None, console=console)
     assert data.train_data is not None
     for note in check_labels(options.objective, data.train_data, origins, option_labels=data.option_labels):
         print(f"note: {note}", file=sys.stderr)
-    module = build_module(options, model, data)
+    with sketched or nullcontext():
+        module = build_module(options, model, data)
     console.print(parameter_table(model, module.objective, module.optimisation))
     batch = next(iter(data.train_dataloader()))
     console.print(batch_table(batch))
@@ -57,13 +64,13 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
     console.print(
         f"{steps} steps of {options.data.batch_groups} "
         f"{'comparisons' if options.data.pairing == 'pairs' else 'groups'} = {steps / per_epoch:.2f} epochs of "
-        f"{per_epoch:,} steps; {ranks} ranks, "
+        f"{per_epoch:,} steps; {hardware.ranks} ranks, "
         f"{data.accumulation} micro-batches of {data.schedule.micro_groups} each a step",
         highlight=False,
     )
     for line in mixing(options, data):
         console.print(line, highlight=False)
-    activations = activation_bytes(module, batch, precision=hardware.precision)
+    activations = activation_bytes(module, batch, precision=hardware.precision, within=sketched)
     plan = plan_run(
         size_of(module, activations),
         hardware,
@@ -72,6 +79,8 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
         frozen_kept=options.trainer.checkpoint_frozen or options.model.pretrained is None,
     )
     console.print(plan_table(plan, hardware))
+    if sketched is not None:
+        console.print("planned for machines that are not here: no weights were read or held, none were checked")
     console.print("dry run: nothing was trained and nothing written")
     return EXIT_DONE
 
@@ -181,7 +190,7 @@ def plan_table(plan: Plan, hardware: Hardware) -> Table:
     table.add_column("memory of a rank", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     for item in fields(plan.device):
-        measured = " (measured here, one micro-batch)" if item.name == "activations" else ""
+        measured = " (one micro-batch, counted here)" if item.name == "activations" else ""
         table.add_row(item.name + measured, _units(getattr(plan.device, item.name)))
     table.add_row("together", _units(plan.device.together), end_section=True)
     if plan.host:

@@ -230,6 +230,7 @@ def build_clip_reward(
     *,
     architecture: str | Path | Architecture,
     pretrained: str | None = None,
+    tower_weights: bool = True,
     dimensions: Sequence[str] = ("overall",),
     head: str = "auto",
     overall: str = "learned",
@@ -251,6 +252,7 @@ def build_clip_reward(
         pretrained: open_clip tag, local ``.pt``/``.safetensors`` file, or a folder in transformers' or open_clip's
             layout (local, or ``hf-hub:OWNER/NAME``); None starts from random weights (or from those that the
             configuration names for a tower).
+        tower_weights: Whether those that the configuration names for a tower are read where ``pretrained`` is None.
         dimensions: What is judged; one or many.
         head: See ``make_head``.
         overall: See ``make_head``.
@@ -274,7 +276,10 @@ def build_clip_reward(
     if not isinstance(architecture, Architecture):
         architecture = find_architecture(architecture, pretrained)
     towers = build_towers(
-        architecture, tower_weights=pretrained is None, patch_dropout=patch_dropout, drop_path=drop_path
+        architecture,
+        tower_weights=tower_weights and pretrained is None,
+        patch_dropout=patch_dropout,
+        drop_path=drop_path,
     )
     if pretrained is not None:
         folder = find_folder(pretrained)
