@@ -81,7 +81,7 @@ def compose(schema: type[T], layers: Sequence[Layer]) -> Composed[T]:
         ConfigError: Unknown keys, wrong types, values outside their limits: all of them.
     """
     known = {leaf.key: leaf for leaf in leaves(schema)}
-    optional = dict(_nullable_sections(schema))
+    optional = _nullable_sections(schema)  # type: ignore[arg-type]  # classes are hashable
     config = copy.deepcopy(_defaults(schema))  # type: ignore[arg-type]  # classes are hashable
     origins = dict.fromkeys(known, DEFAULT)
     problems: list[str] = []
@@ -182,16 +182,18 @@ def _assign(config: Any, key: str, value: Any, optional: Mapping[str, type]) -> 
     place[leaf] = OmegaConf.structured(optional[key]) if key in optional and value == {} else value
 
 
-def _nullable_sections(schema: type, prefix: str = "") -> Iterator[tuple[str, type]]:
-    """Yields (dotted key, dataclass) of each section that may be null, as callbacks may."""
+@cache
+def _nullable_sections(schema: type, prefix: str = "") -> Mapping[str, type]:
+    """Dotted key to dataclass of each section that may be null, as callbacks may."""
     types = get_type_hints(schema)
-    for item in fields(schema):  # type: ignore[arg-type]
+    found: dict[str, type] = {}
+    for item in fields(schema):
         kind = types[item.name]
         inner = dataclass_in(kind)
         if inner is not None:
-            if inner is not kind:
-                yield f"{prefix}{item.name}", inner
-            yield from _nullable_sections(inner, f"{prefix}{item.name}.")
+            found |= {f"{prefix}{item.name}": inner} if inner is not kind else {}
+            found |= _nullable_sections(inner, f"{prefix}{item.name}.")
+    return found
 
 
 def _limits(config: Any, known: Mapping[str, Leaf], origins: Mapping[str, str]) -> Iterator[str]:

@@ -61,17 +61,24 @@ class Leaf:
 
 def leaves(schema: type, prefix: str = "") -> Iterator[Leaf]:
     """Every key of a dataclass schema that takes a value, in the order of the file."""
+    return iter(_leaves(schema, prefix))
+
+
+@cache
+def _leaves(schema: type, prefix: str) -> tuple[Leaf, ...]:
     types = get_type_hints(schema)
     texts = attribute_docstrings(schema)
+    found: list[Leaf] = []
     for item in fields(schema):
         kind = types[item.name]
         inner = dataclass_in(kind)
         key = f"{prefix}{item.name}"
         if inner is not None:
-            yield from leaves(inner, f"{key}.")
+            found += _leaves(inner, f"{key}.")
         else:
             free = get_origin(kind) is dict
-            yield Leaf(key, _say(kind), _default(item), texts.get(item.name, ""), dict(item.metadata), free)
+            found.append(Leaf(key, _say(kind), _default(item), texts.get(item.name, ""), dict(item.metadata), free))
+    return tuple(found)
 
 
 def sections(schema: type, prefix: str = "") -> dict[str, str]:

@@ -38,9 +38,15 @@ def evaluation_rows(
     return evaluate(predictions, [protocol], draws=draws, seed=seed)
 
 
-def pairs_of(predictions: Predictions, protocol: str) -> pd.DataFrame:
-    """The pairs that a protocol of pairs judges: comparisons with their votes, or pairs of the people's order."""
-    pairs = judged_pairs(predictions)
+def pairs_of(predictions: Predictions, protocol: str, judged: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The pairs that a protocol of pairs judges: comparisons with their votes, or pairs of the people's order.
+
+    Args:
+        predictions: The table.
+        protocol: Its name.
+        judged: The table's ``judged_pairs``, where they are at hand.
+    """
+    pairs = judged_pairs(predictions) if judged is None else judged
     return ranked_pairs(predictions, pairs) if find_protocol(protocol).pairs == "ranks" else pairs
 
 

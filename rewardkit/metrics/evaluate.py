@@ -80,10 +80,10 @@ class Judged:
         return replace(self, candidates=self.candidates.assign(score=scores))
 
 
-def judged(predictions: Predictions) -> dict[str, Judged]:
-    """Every dimension of a table by name."""
+def judged(predictions: Predictions, *, by_ranks: bool = True) -> dict[str, Judged]:
+    """Every dimension of a table by name; without the pairs of the people's order, where no protocol asks for them."""
     votes = judged_pairs(predictions)
-    ranks = ranked_pairs(predictions, votes)
+    ranks = ranked_pairs(predictions, votes) if by_ranks else votes.iloc[:0]
     return {
         name: Judged(
             name,
@@ -172,9 +172,10 @@ def evaluate(
         UserError: An unknown protocol, or one that needs ``tuning``.
     """
     names = expand(protocols)
-    others = judged(tuning) if tuning is not None else {}
+    by_ranks = any(name in PROTOCOLS and PROTOCOLS[name].pairs == "ranks" for name in names)
+    others = judged(tuning, by_ranks=by_ranks) if tuning is not None else {}
     rows = []
-    for dimension, part in judged(predictions).items():
+    for dimension, part in judged(predictions, by_ranks=by_ranks).items():
         for name in names:
             tuned = tuned_on(name, others.get(dimension), asked=tuning is not None)
             measurements = measure(name, part, tuned)

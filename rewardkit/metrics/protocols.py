@@ -193,8 +193,8 @@ def counts_of(pairs: pd.DataFrame, counted: NDArray[np.bool_], groups: int, *, j
         judges_ties: Whether pairs of which people said tie would count.
     """
     verdict = pairs["verdict"].to_numpy()
-    equal = (pairs["score_first"] == pairs["score_second"]).to_numpy()
-    without_score = (pairs["score_first"].isna() | pairs["score_second"].isna()).to_numpy()
+    first, second = pairs["score_first"].to_numpy(float), pairs["score_second"].to_numpy(float)
+    equal, without_score = first == second, np.isnan(first) | np.isnan(second)
     judged = np.isin(verdict, (FIRST, SECOND, TIE) if judges_ties else (FIRST, SECOND))
     return Counts(
         comparisons=int(counted.sum()),
@@ -203,7 +203,7 @@ def counts_of(pairs: pd.DataFrame, counted: NDArray[np.bool_], groups: int, *, j
         undecided=int((verdict == UNDECIDED).sum()),
         unscored=int((judged & without_score).sum()),
         equal_scores=int((counted & equal).sum()),
-        groups_without=pairs["group"].nunique() - groups,
+        groups_without=len(np.unique(pairs["group"].to_numpy())) - groups,
     )
 
 
@@ -231,6 +231,7 @@ def names_of_groups(rows: pd.DataFrame, groups: NDArray[np.int64]) -> NDArray[np
         groups: ``[G]`` numbers of groups of these rows.
     """
     numbers, places = np.unique(rows["group"].to_numpy(), return_index=True)
-    each = rows[["source", "key"]].iloc[places[np.searchsorted(numbers, groups)]]
-    names = [f"{source}\n{key}" for source, key in zip(each["source"], each["key"], strict=True)]
+    places = places[np.searchsorted(numbers, groups)]
+    sources, keys = (rows[column].array.take(places) for column in ("source", "key"))
+    names = [f"{source}\n{key}" for source, key in zip(sources, keys, strict=True)]
     return np.array(names, dtype=object)

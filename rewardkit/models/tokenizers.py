@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,9 @@ def read_tokenizer(architecture: Architecture) -> TextTokenizer:
     options = dict(text.get("tokenizer_kwargs") or {})
     source = text.get("hf_tokenizer_name")
     if not source:
-        return TextTokenizer(
-            open_clip.SimpleTokenizer(context_length=architecture.context_length, **options),
-            context_length=architecture.context_length,
-        )
+        length = architecture.context_length
+        own = open_clip.SimpleTokenizer(context_length=length, **options) if options else _clip_tokenizer(length)
+        return TextTokenizer(own, context_length=length)
     try:
         tokenizer = open_clip.tokenizer.HFTokenizer(
             source,
@@ -75,6 +75,12 @@ def read_tokenizer(architecture: Architecture) -> TextTokenizer:
     except (OSError, ValueError) as error:
         raise UserError(f"the tokenizer {source!r} of {architecture.name} cannot be read: {error}") from error
     return TextTokenizer(tokenizer, context_length=architecture.context_length)
+
+
+@lru_cache(maxsize=4)
+def _clip_tokenizer(context_length: int) -> open_clip.SimpleTokenizer:
+    """CLIP's own, whose merges take a while to be read; several models share one."""
+    return open_clip.SimpleTokenizer(context_length=context_length)
 
 
 def cut_padding(tokens: Tensor, pad_id: int) -> Tensor:

@@ -120,7 +120,8 @@ def evaluate(
     if not finite.all():
         scores = predictions.scores.assign(score=predictions.scores["score"].where(finite))
         predictions = Predictions(scores, predictions.labels)
-    pairs, counted = judged_pairs(predictions), pairs_of(predictions, protocol)
+    pairs = judged_pairs(predictions)
+    counted = pairs_of(predictions, protocol, pairs)
     rows = [_row(record) for record in evaluation_rows(predictions, protocol)]
     too_many = _too_many(pairs)
     parts, left_out = _take_apart(counted, protocol, [kind for kind in PARTS if kind not in too_many])
