@@ -8,16 +8,19 @@ dimensions, soft labels, sums and several ranks need no special case.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 from rewardkit.callbacks.causes import causes_of_equal_scores
 from rich.console import Console
 from torch import Tensor, nn
 
 from rewardkit.data.batch import Batch
+from rewardkit.engine.logged_media import alert
 from rewardkit.errors import RewardkitError
 from rewardkit.models.reward import RewardOutput
 from rewardkit.modules.step_figures import figures_of
@@ -38,7 +41,8 @@ class Guards(Callback):
     """Warns or stops with a message that says what to look at.
 
     Args:
-        action: ``warn`` once per symptom, or ``stop``. A loss that is not finite always stops.
+        action: ``warn`` once per symptom, or ``stop``; both alert through the loggers that can. A loss that is not
+            finite always stops.
         patience: Steps that a symptom must last; a quarter of them where every step's loss is flat (``FLAT``).
         stuck_tolerance: A pairwise loss is stuck while its mean over ``patience`` steps is within this of the loss of
             equal scores; in units in which that loss is ln 2.
@@ -69,6 +73,11 @@ class Guards(Callback):
         self.windows: dict[str, list[float]] = {}
         self.began_at: float | None = None
         self.said: list[str] = []
+        self._loggers: Sequence[Logger] = ()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Finds out whom to alert beside the console."""
+        self._loggers = trainer.loggers
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         """Looks at the figures of each optimiser step."""
@@ -78,11 +87,13 @@ class Guards(Callback):
         figures = _over_ranks(trainer, module, equal)
         if not math.isfinite(figures["loss"]):
             groups = ", ".join(key for b in module.step.batches for key in b.keys[:4])
-            raise TrainingStuck(
+            message = (
                 f"the loss is {figures['loss']} at step {trainer.global_step}. Look at: the learning rate (optim.lr, "
                 "optim.warmup_steps), trainer.precision=16 (try bf16 or 32), optim.gradient_clip. The last checkpoint "
                 f"is from before; the groups of this step were {groups}, …"
             )
+            alert(self._loggers, "Training stopped: the loss is not finite", message)
+            raise TrainingStuck(message)
         for name, value in figures.items():
             self.windows[name] = [*self.windows.get(name, []), value][-self.patience :]
         for term in equal:
@@ -154,9 +165,11 @@ class Guards(Callback):
 
     def _say(self, symptom: str, message: str) -> None:
         if self.action == "stop":
+            alert(self._loggers, f"Training stopped: {symptom}", message)
             raise TrainingStuck(f"{message} (callbacks.guards.action=warn goes on)")
         if symptom not in self.said:
             self.said.append(symptom)
+            alert(self._loggers, f"Training goes nowhere: {symptom}", message)
             self.console.print("[yellow]warning:[/]", end=" ")
             self.console.print(message, markup=False, highlight=False)
 

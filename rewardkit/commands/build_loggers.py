@@ -118,4 +118,4 @@ def _place(run: WandbRun, layout: RunLayout) -> str:
 
 def sync_command(layout: RunLayout) -> str:
     """What brings an offline run to W&B. All attempts of a run become one curve, since W&B goes on with its id."""
-    return f"WANDB_RESUME=allow wandb sync {shlex.quote(str(layout.root / 'wandb'))}"
+    return f"WANDB_RESUME=allow wandb sync {shlex.quote(str(layout.wandb))}"

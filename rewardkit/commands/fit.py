@@ -86,6 +86,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
     from rewardkit.commands.build_loggers import build_loggers, opened_loggers
     from rewardkit.commands.build_module import build_module
     from rewardkit.commands.fit_callbacks import build_callbacks
+    from rewardkit.commands.send_artifacts import send_artifacts
     from rewardkit.commands.summary import finish
     from rewardkit.engine.environment import describe_environment
     from rewardkit.engine.interruption import started_by_rank_0
@@ -131,6 +132,7 @@ def _fit(composed: Composed[FitOptions], opened: Opened, arguments: list[str], s
             folders = [index.shards_at for data_set in data.val_data for index in data_set.indices]
             wall_s = time.monotonic() - started
             finish(options, layout, callbacks, console, arguments=arguments, val_folders=folders, wall_s=wall_s)
+            send_artifacts(loggers, options, layout, data)
         ending.exit_code = EXIT_DONE
     return EXIT_DONE
 

@@ -11,12 +11,14 @@ from rich.console import Console
 from rewardkit.callbacks.best_bundle import BestBundle
 from rewardkit.callbacks.early_stopping import EarlyStopping
 from rewardkit.callbacks.ema import EMA
+from rewardkit.callbacks.gallery import Gallery
 from rewardkit.callbacks.guards import Guards
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
 from rewardkit.callbacks.progress import ProgressBar
 from rewardkit.callbacks.question_answers import QuestionAnswers
 from rewardkit.callbacks.step_log import StepLog
 from rewardkit.callbacks.throughput import Throughput
+from rewardkit.callbacks.validation_media import ValidationMedia
 from rewardkit.commands.find_questions import find_questions
 from rewardkit.commands.plugins import load_plugins
 from rewardkit.config.schema import FitOptions
@@ -24,6 +26,7 @@ from rewardkit.config.show import flat_values
 from rewardkit.engine.checkpoint_files import FileWriter
 from rewardkit.engine.checkpoint_folder import CheckpointFolder
 from rewardkit.engine.checkpoints import ResumableCheckpoints
+from rewardkit.engine.disclosure import public_value
 from rewardkit.engine.frozen_weights import FrozenWeights
 from rewardkit.engine.interruption import Interruption
 from rewardkit.engine.run_directory import Opened
@@ -92,6 +95,11 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
                 folder=layout.predictions,
             )
             made.append(answers)
+        pictures = picture_folders(data)
+        if {"tensorboard", "wandb"} & set(options.logger):
+            made.append(ValidationMedia(accuracy, pictures=pictures, table_rows=options.wandb.table_rows))
+        if chosen.gallery is not None:
+            made.append(Gallery(accuracy, folder=layout.gallery, pictures=pictures, **asdict(chosen.gallery)))
     if chosen.early_stopping is not None and accuracy is not None:
         early = EarlyStopping(accuracy, answers=answers, **asdict(chosen.early_stopping))
         made.append(early)
@@ -119,10 +127,18 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
     return RunCallbacks([*made, interruption, checkpoints], accuracy, answers, best, early, interruption)
 
 
+def picture_folders(data: Any) -> dict[str, list[Any]]:
+    """Validation set to the folders of its shards, where the pictures of its candidates are."""
+    return {
+        name: [index.shards_at for index in data_set.indices]
+        for name, data_set in zip(data.val_names, data.val_data, strict=True)
+    }
+
+
 def _recipe_record(options: FitOptions) -> dict[str, Any]:
     """Options for the bundle's record, without the places of this machine."""
     local = (
         "run.", "cache.", "resume", "plugins", "dry_run", "logger", "wandb.", "data.train", "data.val",
         "trainer.stop_after",
     )  # fmt: skip
-    return {key: value for key, value in flat_values(options).items() if not key.startswith(local)}
+    return {key: public_value(value) for key, value in flat_values(options).items() if not key.startswith(local)}

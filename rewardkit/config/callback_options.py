@@ -51,6 +51,21 @@ class BestBundleOptions:
 
 
 @dataclass
+class GalleryOptions:
+    """Draws a contact sheet at each validation: the same few groups with pictures, scores and votes."""
+
+    groups: int = option(8, at_least=1)
+    """Groups on a sheet, chosen by a hash of their keys: the same at each validation, and in other runs on the same
+    data."""
+    keys: list[str] = option([])
+    """Keys of the samples to show instead (`data inspect` and reports name them)."""
+    dimension: str | None = option(None)
+    """Whose scores and votes are shown. Default: overall where there is one, else the first."""
+    side: int = option(160, at_least=32, at_most=256)
+    """Side of a picture on the sheet, in pixels."""
+
+
+@dataclass
 class EMAOptions:
     """An exponential moving average of the weights, which is what is validated and exported."""
 
@@ -81,6 +96,7 @@ class CallbackOptions:
     preference_accuracy: PreferenceAccuracyOptions | None = option(PreferenceAccuracyOptions())
     throughput: ThroughputOptions | None = option(ThroughputOptions())
     guards: GuardsOptions | None = option(GuardsOptions())
+    gallery: GalleryOptions | None = option(None)
     ema: EMAOptions | None = option(None)
     early_stopping: EarlyStoppingOptions | None = option(None)
     best_bundle: BestBundleOptions | None = option(BestBundleOptions())

@@ -55,6 +55,16 @@ class RunLayout:
         return self.root / "predictions"
 
     @property
+    def gallery(self) -> Path:
+        """Contact sheets of validations."""
+        return self.root / "gallery"
+
+    @property
+    def wandb(self) -> Path:
+        """W&B's own files, and the run's id there."""
+        return self.root / "wandb"
+
+    @property
     def bundle(self) -> Path:
         """The exported best model."""
         return self.root / "bundle"

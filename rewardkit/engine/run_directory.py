@@ -20,7 +20,7 @@ MAY_DIFFER = (
     "trainer.keep_checkpoints", "trainer.async_checkpoints",
     "recipe", "scale", "resume", "dry_run", "run", "cache", "data.remote",
     "trainer.offload_optimizer", "trainer.offload_parameters", "trainer.nvme_path",
-    "trainer.bucket_mb", "trainer.deepspeed_config",
+    "trainer.bucket_mb", "trainer.deepspeed_config", "callbacks.gallery",
 )  # fmt: skip
 """Keys that may differ on resume: none of them changes what is computed."""
 

@@ -71,7 +71,7 @@ def step_of(record: Any) -> int | None:
 
 def files_of(folder: Path, run_id: str) -> list[Path]:
     """The files of a run, one for each attempt, oldest first."""
-    return sorted(folder.glob(f"*run-*/run-{run_id}.wandb"), key=lambda path: path.parent.name.split("-", 2)[-1])
+    return sorted(folder.glob(f"*run-*/run-{run_id}.wandb"), key=lambda path: path.parent.name.partition("run-")[2])
 
 
 def mend(path: Path) -> int:

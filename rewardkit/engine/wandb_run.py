@@ -18,6 +18,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from rewardkit.engine.disclosure import public_text
 from rewardkit.engine.wandb_file import HEADER_BYTES, files_of, mend, read_records, step_of
 from rewardkit.errors import RewardkitError, UserError
 from rewardkit.report.metrics_log import read_metrics
@@ -25,6 +26,9 @@ from rewardkit.report.metrics_log import read_metrics
 DEFAULT_PROJECT = "rewardkit"
 LATE_STEP = "late_step"
 """Axis of figures that come after the row of their step was sent, such as how long its checkpoint took."""
+
+DATA_DIR = "WANDB_DATA_DIR"
+"""Where W&B keeps files that wait to be uploaded: in the run's folder, not in the user's home, unless it is set."""
 
 _FLUSH_S = 0.5
 _LONGEST_WAIT_S = 5.0
@@ -77,6 +81,7 @@ class WandbRun(Logger):
         self._defined: set[str] = set()
         self._media = False
         self._read_to = HEADER_BYTES
+        self._set_data_dir = False
 
     @property
     def name(self) -> str:
@@ -106,8 +111,9 @@ class WandbRun(Logger):
         """
         import wandb
 
-        # What waits to be uploaded lies in the run's folder, not in the user's home.
-        os.environ.setdefault("WANDB_DATA_DIR", str((self.folder / "wandb" / "data").resolve()))
+        if DATA_DIR not in os.environ:
+            os.environ[DATA_DIR] = str((self.folder / "wandb" / "data").resolve())
+            self._set_data_dir = True
         had = max((mend(path) for path in files_of(self.folder / "wandb", self.run_id)), default=0)
         mode = _mode(self.values.mode)
         try:
@@ -175,10 +181,14 @@ class WandbRun(Logger):
             self._step = step
         self._row |= metrics
 
+    def wants(self, step: int) -> bool:
+        """Whether what is logged for a step would be sent: the run is on, here, and W&B does not have the step."""
+        return self.run is not None and step > max(self._had, self._sent)
+
     def log_media(self, media: Mapping[str, Any], *, step: int) -> None:
         """``log_metrics`` of what lies in files of its own; the next checkpoint waits until it is noted on the disk."""
         self.log_metrics(media, step=step)
-        self._media = self._media or step > self._had
+        self._media = True
 
     @rank_zero_only
     def save(self) -> None:
@@ -194,7 +204,7 @@ class WandbRun(Logger):
     def alert(self, title: str, text: str) -> None:
         """Tells the people who follow the run, by mail or chat as they have set it on W&B."""
         if self.run is not None:
-            self.run.alert(title, text)
+            self.run.alert(title, public_text(text))
 
     @rank_zero_only
     def finish(self, *, exit_code: int, preempted: bool = False) -> None:
@@ -208,6 +218,8 @@ class WandbRun(Logger):
             self.run.mark_preempting()
         self.run.finish(exit_code=exit_code)
         self.run = None
+        if self._set_data_dir:
+            os.environ.pop(DATA_DIR, None)
 
     def _send_row(self) -> None:
         if self._row:
