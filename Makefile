@@ -18,9 +18,10 @@ fit: $(VENV)/.installed
 	$(RUN) -m rewardkit fit recipe=hpsv2 $(ARGS)
 
 # On several processors at once (tests/conftest.py says in which order). Threads that wait for each other while another
-# test has the processor take ten times as long, hence one each. ARGS="-n 0" runs all in this process, for a debugger.
+# test has the processor take ten times as long, hence one each; and modules are compiled once for the many processes
+# that tests start, also where the surroundings forbid it. ARGS="-n 0" runs all in this process, for a debugger.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .

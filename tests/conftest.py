@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_run import DEMO_DIMENSIONS, TINY_BLIP, TINY_TOWER
+from tiny_run import TINY_BLIP, TINY_TOWER, tiny_arguments
+from two_ranks import TwoRanks
 
 import rewardkit  # noqa: F401  (before anything imports torchvision; see rewardkit/_torchvision.py)
 
@@ -76,25 +78,12 @@ def _draw(root: Path, split: str, count: int, *, answers: bool = False) -> Path:
 @pytest.fixture
 def tiny_fit(tiny_tower: Path, demo_folders: tuple[Path, Path], tmp_path: Path) -> list[str]:
     """Arguments of ``fit`` for a run of 8 steps of 4 groups that takes a second."""
-    train, val = demo_folders
-    return [
-        "recipe=hpsv2",
-        f"data.train={train}",
-        f"data.val={val}",
-        f"model.architecture={tiny_tower}",
-        f"model.dimensions={','.join(DEMO_DIMENSIONS)}",
-        "transform.size=null",
-        "data.batch_groups=4",
-        "data.micro_groups=2",
-        "data.workers=0",
-        "optim.lr=1e-3",
-        "optim.warmup_steps=2",
-        "trainer.max_steps=8",
-        "trainer.validate_every=4",
-        "trainer.checkpoint_every=2",
-        "trainer.log_every=1",
-        "trainer.precision=32",
-        "trainer.threads=1",
-        "evaluation.bootstrap=100",
-        f"run.dir={tmp_path / 'runs'}",
-    ]
+    return tiny_arguments(tiny_tower, demo_folders, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
+    """Two processes that stay; tests that take them are marked ``xdist_group("two_ranks")``."""
+    pair = TwoRanks(tmp_path_factory.mktemp("ranks"))
+    yield pair
+    pair.end()

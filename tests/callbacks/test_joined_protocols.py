@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch.distributed
-import torch.multiprocessing
 from rewardkit.callbacks.preference_accuracy import joined
+from two_ranks import TwoRanks
 
 from rewardkit.config.protocols import PROTOCOLS
 from rewardkit.data.group import Candidate, Group, Ranking
@@ -41,23 +39,16 @@ def all_numbers(predictions: Predictions) -> str:
     return json.dumps(evaluate(predictions, [*PROTOCOLS], tuning=predictions, draws=200))
 
 
-def of_one_rank(rank: int, ranks: int, folder: str) -> None:
+def of_one_rank(rank: int) -> str:
     """Scores every second group and joins, as the callback does at the end of a validation."""
-    store = torch.distributed.FileStore(f"{folder}/store", ranks)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
-    try:
-        mine = predictions_of(range(rank, GROUPS, ranks))
-        Path(folder, f"rank-{rank}.json").write_text(all_numbers(joined(mine, ranks)), encoding="utf-8")
-    finally:
-        torch.distributed.destroy_process_group()
+    return all_numbers(joined(predictions_of(range(rank, GROUPS, 2)), 2))
 
 
 @pytest.mark.slow
-def test_two_processes_count_what_one_counts(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("two_ranks")
+def test_two_processes_count_what_one_counts(two_ranks: TwoRanks) -> None:
     alone = all_numbers(joined(predictions_of(range(GROUPS)), 1))
     assert len(json.loads(alone)) > len(PROTOCOLS)
-    torch.multiprocessing.spawn(of_one_rank, args=(2, str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        assert (tmp_path / f"rank-{rank}.json").read_text(encoding="utf-8") == alone, "to the last digit"
+    assert two_ranks.call(of_one_rank) == [alone, alone], "to the last digit"
     fewer = all_numbers(predictions_of(range(GROUPS - 1)))
     assert fewer != alone, "a group that is lost would show"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import TINY_TOWER
+from tiny_run import TINY_TOWER, replaced, tiny_arguments
 
 import rewardkit
 from rewardkit import cli
@@ -56,10 +56,18 @@ def assert_same_training(a: RunLayout, b: RunLayout) -> None:
     assert (a.bundle / "model.safetensors").read_bytes() == (b.bundle / "model.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def whole_run(tiny_tower: Path, demo_folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> RunLayout:
+    """An uninterrupted run; tests read it and leave it as it is."""
+    arguments = tiny_arguments(tiny_tower, demo_folders, tmp_path_factory.mktemp("whole"))
+    assert fit(arguments, "run.name=whole") == 0
+    return layout(arguments, "whole")
+
+
 @pytest.fixture
-def whole_run(tiny_fit: list[str]) -> RunLayout:
-    assert fit(tiny_fit, "run.name=whole") == 0
-    return layout(tiny_fit, "whole")
+def again(tiny_fit: list[str], whole_run: RunLayout) -> list[str]:
+    """Arguments that name ``whole_run``."""
+    return replaced(tiny_fit, f"run.dir={whole_run.root.parents[1]}", "run.name=whole")
 
 
 def test_a_run_leaves_what_it_promises(tiny_fit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,8 +148,8 @@ def test_all_that_moves_weights_resumes_bit_for_bit(
         "optim.schedule=linear", "optim.layer_decay=0.7", "data.augment.flip=true", "data.augment.shift=0.1",
     ]  # fmt: skip
     assert fit(arguments, "run.name=whole") == 0
-    for more in (["trainer.stop_after=3"], ["trainer.stop_after=4", "resume=auto"], ["resume=auto"]):
-        assert fit(arguments, "run.name=parts", *more) == 0
+    for more in ("trainer.stop_after=3", "resume=auto"):
+        assert fit(arguments, "run.name=parts", more) == 0
     whole, parts = layout(tiny_fit, "whole"), layout(tiny_fit, "parts")
     assert_same_training(whole, parts)
     first, second = final_state(whole), final_state(parts)
@@ -159,19 +167,18 @@ def test_all_that_moves_weights_resumes_bit_for_bit(
 
 
 def test_a_finished_run_is_left_alone(
-    tiny_fit: list[str], whole_run: RunLayout, capsys: pytest.CaptureFixture[str]
+    again: list[str], whole_run: RunLayout, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = whole_run.last_checkpoint.stat().st_mtime_ns
-    assert fit(tiny_fit, "run.name=whole", "resume=auto") == 0
+    assert fit(again, "resume=auto") == 0
     assert "is finished" in capsys.readouterr().out
     assert whole_run.last_checkpoint.stat().st_mtime_ns == before
 
 
-def test_refusals(tiny_fit: list[str], whole_run: RunLayout, capsys: pytest.CaptureFixture[str]) -> None:
-    assert fit(tiny_fit, "run.name=whole") == 2
+def test_refusals(again: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(again) == 2
     assert "exists already" in capsys.readouterr().err
-    changed = [a for a in tiny_fit if not a.startswith("optim.lr=")]
-    assert fit(changed, "optim.lr=2e-3", "run.name=whole", "resume=auto") == 2
+    assert fit(replaced(again, "optim.lr=2e-3"), "resume=auto") == 2
     assert "optim.lr: 0.001 then, 0.002 now" in capsys.readouterr().err
 
 
@@ -201,8 +208,11 @@ def test_dry_run_plans_for_machines_that_are_not_here(
     assert here["sent by a rank in a step"] == 0
     far = ("trainer.devices=2", "trainer.nodes=2", "trainer.strategy=fsdp")
     kept = [argument for argument in tiny_fit if not argument.startswith("data.micro_groups")]
-    assert fit(kept, "dry_run=true", "data.micro_groups=1", *far) == 0
-    there = planned(capsys.readouterr().out)
+    weights = "model.pretrained=laion2b_s32b_b79k"  # which are neither here nor of these towers
+    assert fit(kept, "dry_run=true", "data.micro_groups=1", weights, *far) == 0
+    printed = capsys.readouterr().out
+    there = planned(printed)
+    assert "no weights were read" in printed
     assert there["optimiser"] == pytest.approx(here["optimiser"] / 4, abs=0.01)
     assert there["sent by a rank in a step"] > 0
 

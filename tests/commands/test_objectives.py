@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import replaced
+from two_ranks import TwoRanks
 
 from rewardkit.cli import run
 from rewardkit.config.objective_options import ASKED, LISTWISE, POINTWISE, TERMS
@@ -24,6 +23,8 @@ OF_SCORES = tuple(term for term in TERMS if term not in ASKED)
 
 DIMENSIONS = ("overall", "aesthetic")
 TWO_STEPS = ("trainer.max_steps=2", "trainer.validate_every=2", "optim.warmup_steps=1")
+UNJUDGED = ("callbacks.best_bundle=null", "callbacks.preference_accuracy=null")
+"""Without accuracies and what is made of them, which take longer than the steps."""
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +59,14 @@ def with_ratings(group: Group, number: int) -> Group:
 @pytest.fixture
 def arguments(tiny_fit: list[str], rated: tuple[Path, Path]) -> list[str]:
     """A tiny run on ``rated``, without the objective."""
-    replaced = {"data.train": rated[0], "data.val": rated[1], "model.dimensions": ",".join(DIMENSIONS)}
-    kept = [argument for argument in tiny_fit if argument.partition("=")[0] not in replaced]
-    return ["fit", *kept, *(f"{key}={value}" for key, value in replaced.items())]
+    train, val = rated
+    dimensions = f"model.dimensions={','.join(DIMENSIONS)}"
+    return ["fit", *replaced(tiny_fit, f"data.train={train}", f"data.val={val}", dimensions)]
 
 
 def figures(folder: Path, name: str) -> list[float]:
     with (folder / "metrics.csv").open() as file:
         return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == name]
-
-
-def replaced(arguments: list[str], *others: str) -> list[str]:
-    keys = {other.partition("=")[0] for other in others}
-    return [*(a for a in arguments if a.partition("=")[0] not in keys), *others]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -122,7 +118,7 @@ def test_all_terms_train_together(arguments: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("term", OF_SCORES)
 def test_every_term_trains_alone(term: str, arguments: list[str], tmp_path: Path) -> None:
     more = ["objective.centering.coefficient=1"] if term == "centering" else NEEDS.get(term, [])
-    assert run([*replaced(arguments, *TWO_STEPS), f"objective.name={term}", *more]) == 0
+    assert run([*replaced(arguments, *TWO_STEPS, *UNJUDGED), f"objective.name={term}", *more]) == 0
     folder = only_run(tmp_path)
     losses = figures(folder, "train/loss")
     assert len(losses) == 2 and all(map(math.isfinite, losses))
@@ -161,24 +157,16 @@ def test_a_coefficient_goes_on_a_straight_line(arguments: list[str], tmp_path: P
 
 
 @pytest.mark.slow
-def test_two_ranks_learn_what_one_learns(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.xdist_group("two_ranks")
+def test_two_ranks_learn_what_one_learns(arguments: list[str], two_ranks: TwoRanks, tmp_path: Path) -> None:
     terms = ["objective.name=rao_kupper,plackett_luce,ordinal", *NEEDS["rao_kupper"], "optim.gradient_clip=1.0"]
-    command = [sys.executable, "-m", "rewardkit", *arguments, *terms]
-    environment = {name: value for name, value in os.environ.items() if name != "REWARDKIT_RUN_NAME"}
-    states = []
-    for devices in (1, 2):
-        name = f"ranks-{devices}"
-        done = subprocess.run(
-            [*command, f"run.name={name}", f"trainer.devices={devices}"],
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        states.append(weights(tmp_path / "runs" / "hpsv2" / name))
-    for name, tensor in states[0].items():
+    given = [*replaced(arguments, "trainer.validate_every=8"), *terms]
+    assert run([*given, "run.name=one"]) == 0
+    two_ranks.fit([*given[1:], "run.name=two", "trainer.devices=2"])
+    one, two = (weights(tmp_path / "runs" / "hpsv2" / name) for name in ("one", "two"))
+    for name, tensor in one.items():
         if "in_proj_bias" not in name:  # the key's bias has gradient zero, and AdamW amplifies the noise of it
-            torch.testing.assert_close(tensor, states[1][name], rtol=0, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(tensor, two[name], rtol=0, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
 UNMAPPED = "data.dimension_map={overall: null, ties: null}"

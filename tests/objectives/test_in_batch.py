@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from objective_labels import LOSE, TIE, WIN, denominators, labels
 from torch import Tensor
+from two_ranks import TwoRanks
 
 from rewardkit.errors import UserError
 from rewardkit.models.reward import RewardOutput
@@ -173,29 +174,25 @@ RANKS = ((0, 1), (1, 4))
 """Each rank's groups."""
 
 
-def of_one_rank(rank: int, ranks: int, folder: str) -> None:
+def of_one_rank(rank: int, folder: str) -> None:
     """Takes a rank's share; losses and gradients are added over ranks, as training does."""
-    store = torch.distributed.FileStore(f"{folder}/store", ranks)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
-    try:
-        image, text, batch = random_batch()
-        start, stop = RANKS[rank]
-        low, high = sum(SIZES[:start]), sum(SIZES[:stop])
-        scale = torch.tensor(SCALE, dtype=torch.float64)
-        for reduction in ("mean", "mean_per_group"):
-            mine = part(batch, start, stop)
-            found = step_of(image[low:high], text[start:stop], scale, mine, one_dimension(batch), reduction)
-            for value in found:
-                torch.distributed.all_reduce(value)
-            torch.save(found, f"{folder}/{rank}-{reduction}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
+    image, text, batch = random_batch()
+    start, stop = RANKS[rank]
+    low, high = sum(SIZES[:start]), sum(SIZES[:stop])
+    scale = torch.tensor(SCALE, dtype=torch.float64)
+    for reduction in ("mean", "mean_per_group"):
+        mine = part(batch, start, stop)
+        found = step_of(image[low:high], text[start:stop], scale, mine, one_dimension(batch), reduction)
+        for value in found:
+            torch.distributed.all_reduce(value)
+        torch.save(found, f"{folder}/{rank}-{reduction}.pt")
 
 
 @pytest.mark.slow
-def test_two_ranks_take_the_step_of_one(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("two_ranks")
+def test_two_ranks_take_the_step_of_one(tmp_path: Path, two_ranks: TwoRanks) -> None:
     image, text, batch = random_batch()
-    torch.multiprocessing.spawn(of_one_rank, args=(2, str(tmp_path)), nprocs=2)
+    two_ranks.call(of_one_rank, str(tmp_path))
     scale = torch.tensor(SCALE, dtype=torch.float64)
     for reduction in ("mean", "mean_per_group"):
         alone = step_of(image, text, scale, batch, one_dimension(batch), reduction)
