@@ -67,7 +67,7 @@ class Gallery(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{validation.step:08d}-{validation.set}.png"
             scratch = path.with_suffix(".tmp")
-            sheet.save(scratch, "PNG")
+            sheet.save(scratch, "PNG", compress_level=1)  # a tenth larger, in half the time
             scratch.replace(path)
             prefix = "val" if len(self.accuracy.latest) == 1 else f"val/{validation.set}"
             log_picture(trainer.loggers, f"{prefix}/gallery", sheet, step=validation.step)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rewardkit.callbacks.best_bundle import BestBundle
 from rewardkit.callbacks.early_stopping import EarlyStopping
 from rewardkit.callbacks.ema import EMA
-from rewardkit.callbacks.gallery import Gallery
 from rewardkit.callbacks.guards import Guards
 from rewardkit.callbacks.preference_accuracy import PreferenceAccuracy
 from rewardkit.callbacks.progress import ProgressBar
@@ -99,6 +98,8 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
         if {"tensorboard", "wandb"} & set(options.logger):
             made.append(ValidationMedia(accuracy, pictures=pictures, table_rows=options.wandb.table_rows))
         if chosen.gallery is not None:
+            from rewardkit.callbacks.gallery import Gallery  # fonts and pictures, which few runs need
+
             made.append(Gallery(accuracy, folder=layout.gallery, pictures=pictures, **asdict(chosen.gallery)))
     if chosen.early_stopping is not None and accuracy is not None:
         early = EarlyStopping(accuracy, answers=answers, **asdict(chosen.early_stopping))
