@@ -19,6 +19,7 @@ from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.options import option_columns, question_text
 from rewardkit.models.mllm.published import find_base, read_base, set_pixel_budget
 from rewardkit.models.mllm.rows import QuestionRows
+from rewardkit.models.mllm.small import ROLES
 from rewardkit.models.mllm.small_llava import small_llava
 from rewardkit.models.mllm.tuning import LANGUAGE_LAYERS, LoraOptions, tune
 
@@ -76,14 +77,15 @@ def _base(options: FitOptions, questions: QuestionSet, folder: Path | None) -> t
 
 
 def _sample_texts(questions: QuestionSet) -> Iterator[str]:
-    """What the tokenizer of a small model is trained on: the questions as they are asked, and prompts of drawn scenes.
+    """What the tokenizer of a small model is trained on: the turns as they are written, and prompts of drawn scenes.
 
     Nothing but the options decides them, so a checkpoint's tokenizer can be made again.
     """
     for question in questions.questions:
         yield f"Prompt: {question_text(question, option_columns(question), question.slot)}"
+        yield from ROLES
     for index in range(_SAMPLE_PROMPTS):
-        yield sentence(plan_group(seed=0, index=index, split="train").asked)
+        yield f"Prompt: {sentence(plan_group(seed=0, index=index, split='train').asked)}"
 
 
 def _lora(mllm: MllmOptions) -> LoraOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rewardkit.config.compose import DEFAULT, Composed
+from rewardkit.config.compose import COMMAND_LINE, DEFAULT, Composed
 from rewardkit.config.messages import did_you_mean
 from rewardkit.config.recipes import beside_recipe
 from rewardkit.config.schema import FitOptions
@@ -50,3 +50,21 @@ def take_dimensions_of_questions(composed: Composed[FitOptions]) -> None:
         questions = find_questions(composed.options)
         model.dimensions = list(dict.fromkeys(question.dimension for question in questions.questions))
         composed.origins["model.dimensions"] = f"questions {questions.name}"
+
+
+def keep_factors_of_questions(composed: Composed[FitOptions]) -> None:
+    """Fits a recipe's factors of dimensions to the questions that the command line asks in place of the recipe's.
+
+    Where only some of the recipe's dimensions are asked, their factors stay; where none is, no factor does. Anything
+    between, and what the command line says itself, is left to the check.
+    """
+    options, origins = composed.options, composed.origins
+    if options.model.kind != "mllm" or COMMAND_LINE not in (origins["model.questions"], origins["model.mllm.ask"]):
+        return
+    asked = set(options.model.dimensions)
+    for term in options.objective.name:
+        key, of_term = f"objective.{term}.dimensions", getattr(options.objective, term)
+        factors = getattr(of_term, "dimensions", {})
+        if factors and origins[key] != COMMAND_LINE and (asked < set(factors) or not asked & set(factors)):
+            of_term.dimensions = {name: factor for name, factor in factors.items() if name in asked}
+            origins[key] = f"{origins[key]}, of the questions asked"

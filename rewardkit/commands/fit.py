@@ -41,9 +41,10 @@ def run(arguments: list[str]) -> int:
     composed = compose_fit(with_recipe_of_run(parse_overrides(arguments)))
     options = composed.options
     from rewardkit.commands.check import check
-    from rewardkit.commands.find_questions import take_dimensions_of_questions
+    from rewardkit.commands.find_questions import keep_factors_of_questions, take_dimensions_of_questions
 
     take_dimensions_of_questions(composed)
+    keep_factors_of_questions(composed)
     check(options, composed.origins)
     if options.dry_run:
         from rewardkit.commands.dry_run import dry_run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rewardkit.commands.check import check
-from rewardkit.commands.find_questions import find_questions, take_dimensions_of_questions
+from rewardkit.commands.find_questions import find_questions, keep_factors_of_questions, take_dimensions_of_questions
 from rewardkit.config.compose import Composed
 from rewardkit.config.recipes import compose_fit
 from rewardkit.config.schema import FitOptions
@@ -23,11 +23,12 @@ optim: {warmup_steps: 0}
 """
 
 
-def composed(folder: Path, **changed: Any) -> Composed[FitOptions]:
+def composed(folder: Path, recipe: str = RECIPE, **changed: Any) -> Composed[FitOptions]:
     path = folder / "mine.yaml"
-    path.write_text(RECIPE, encoding="utf-8")
+    path.write_text(recipe, encoding="utf-8")
     made = compose_fit({"recipe": str(path), **{key.replace("__", "."): value for key, value in changed.items()}})
     take_dimensions_of_questions(made)
+    keep_factors_of_questions(made)
     return made
 
 
@@ -53,6 +54,25 @@ def test_some_of_the_questions_can_be_asked(tmp_path: Path) -> None:
     assert [question.key for question in find_questions(made.options).questions] == ["fidelity"]
     with pytest.raises(UserError, match="Did you mean 'fidelity'"):
         composed(tmp_path, model__mllm__ask=["fidelty"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"model__questions": "visionreward"}, {}),
+        ({"model__mllm__ask": ["fidelity"]}, {"fidelity": 2.0}),
+        ({"model__questions": "visionprefer"}, {"prompt_following": 1.5, "fidelity": 2.0}),
+        ({}, {"prompt_following": 1.5, "fidelity": 2.0}),
+    ],
+)
+def test_a_recipes_factors_are_those_of_its_own_questions(
+    tmp_path: Path, asked: dict[str, Any], kept: dict[str, float]
+) -> None:
+    recipe = RECIPE.replace("[option]", "[option], option: {dimensions: {prompt_following: 1.5, fidelity: 2.0}}")
+    made = composed(tmp_path, recipe=recipe, **asked)
+    assert made.options.objective.option.dimensions == kept
+    given = composed(tmp_path, recipe=recipe, **asked, objective__option__dimensions={"fidelity": 3.0})
+    assert given.options.objective.option.dimensions["fidelity"] == 3.0
 
 
 def test_a_question_is_asked_with_its_gate(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from rewardkit.data.questions import QuestionSet
 CHAT_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """The end of a text (also padding), of a turn, and its start: ChatML, as Qwen's tokenizers have it."""
 
+ROLES = ("user", "assistant")
+"""Who speaks in a chat, as its template names them."""
+
 QWEN_SPECIALS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
