@@ -24,6 +24,7 @@ FLOORS = {
     "benchmark": 4,
     "annotate": 4,
     "report": 4,
+    "sweeps": 4,
     "modules": 5,
     "engine": 6,
     "callbacks": 7,

@@ -78,7 +78,7 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: It sets what only the command line may set.
     """
     try:
-        record = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        record = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
@@ -135,7 +135,7 @@ def beside_recipe(name: str, recipe: str | None) -> Path | None:
     return None
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(yaml.SafeLoader):
     """Refuses a map that says the same key twice, where YAML would let the later one win silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

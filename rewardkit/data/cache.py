@@ -1,7 +1,8 @@
 """The one cache: folders keyed by what made them; bounded, safe to share between processes, safe to delete.
 
-An entry appears under its name in one step, when it is whole. Entries of a kind are removed, the longest unused first,
-where the kind grows above its bound; those used within the last day are kept, since a run may be reading them.
+An entry appears under its name in one step, when it is whole. Processes that want the same entry at once, as the
+trials of a sweep do, wait for the one that makes it. Entries of a kind are removed, the longest unused first, where the
+kind grows above its bound; those used within the last day are kept, since a run may be reading them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -32,7 +34,8 @@ def cache_folder(
 ) -> Path:
     """The entry ``root/kind/digest``; made first if it is not there.
 
-    Two processes that want the same entry at once both make it, and the first to finish is kept.
+    Of processes that want the same entry at once, one makes it and the others wait; where it dies, the next one makes
+    it. On file systems without locks each makes it, and the first to finish is kept.
 
     Args:
         root: See ``cache_root``.
@@ -48,13 +51,9 @@ def cache_folder(
     try:
         if not entry.is_dir():
             (root / kind).mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=f".{digest[:16]}-", dir=root / kind))
-            try:
-                make(part)
-                part.chmod(0o755)
-                _publish(part, entry)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+            with _alone(root / kind / f".{digest}.lock"):
+                if not entry.is_dir():  # else another process has made it meanwhile
+                    _make(entry, make)
         os.utime(entry)
     except OSError as error:
         raise UserError(
@@ -88,6 +87,38 @@ def prune(folder: Path, *, max_bytes: int, now: float) -> list[Path]:
         total -= size
         removed.append(path)
     return removed
+
+
+def _make(entry: Path, make: Callable[[Path], None]) -> None:
+    """Makes an entry beside its name and puts it there."""
+    part = Path(tempfile.mkdtemp(prefix=f".{entry.name[:16]}-", dir=entry.parent))
+    try:
+        make(part)
+        part.chmod(0o755)
+        _publish(part, entry)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds a lock while inside, of a file that is there only as long; without locks, does nothing.
+
+    The file goes before the lock does. Who waited for it then holds the lock of a file without a name, and finds the
+    entry made; who comes later finds the entry, or makes a new file.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path, "ab") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _publish(part: Path, entry: Path) -> None:

@@ -55,6 +55,11 @@ def launched_rank() -> int:
     return 0
 
 
+def trial_name() -> str | None:
+    """W&B's id of the trial, where a sweep's agent started this process: agents may start two in one second."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+
+
 def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: Mapping[str, Any]) -> Opened:
     """Decides where and from what a run begins. Nothing is written.
 
@@ -64,7 +69,7 @@ def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: M
         resume: ``never``, ``auto``, or a run's folder or checkpoint file.
         runs: Folder of runs.
         recipe: The recipe's name.
-        name: The run's name; the time where there is none.
+        name: The run's name; where there is none, that which W&B's sweep agent gave the trial, else the time.
         values: Dotted key to value of this run's options, compared with those of the run that is continued.
 
     Raises:
@@ -79,7 +84,7 @@ def open_run(resume: str, *, runs: str, recipe: str, name: str | None, values: M
         name = os.environ.get(RUN_NAME_VARIABLE)
         if name is None:
             raise UserError("several processes need a run that all of them can name: add run.name=NAME")
-    name = name or time.strftime("%Y-%m-%d_%H-%M-%S")
+    name = name or trial_name() or time.strftime("%Y-%m-%d_%H-%M-%S")
     layout = RunLayout(Path(runs) / recipe / name)
     if resume == "auto" and layout.exists:
         return _continue(layout, values, layout.checkpoints)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,7 +41,53 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert list((tmp_path / "kind").iterdir()) == []
 
 
-def test_the_first_of_two_makers_is_kept(tmp_path):
+def test_of_those_that_want_it_at_once_one_makes_it(tmp_path):
+    calls: list[int] = []
+    begun = threading.Barrier(4)
+
+    def slow(folder: Path) -> None:
+        calls.append(1)
+        time.sleep(0.3)
+        (folder / "data").write_text("whole")
+
+    def want() -> str:
+        begun.wait()
+        return (cache_folder(tmp_path, "kind", "abc", slow) / "data").read_text()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [job.result() for job in [pool.submit(want) for _ in range(4)]] == ["whole"] * 4
+    assert calls == [1]
+    assert [path.name for path in (tmp_path / "kind").iterdir()] == ["abc"]
+
+
+def test_where_the_maker_fails_one_that_waits_makes_it(tmp_path):
+    calls: list[int] = []
+    begun = threading.Barrier(2)
+
+    def make(folder: Path) -> None:
+        calls.append(1)
+        time.sleep(0.2)
+        if len(calls) == 1:
+            raise RuntimeError
+        (folder / "data").write_text("whole")
+
+    def want() -> bool:
+        begun.wait()
+        try:
+            return (cache_folder(tmp_path, "kind", "abc", make) / "data").is_file()
+        except RuntimeError:
+            return False
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(job.result() for job in [pool.submit(want) for _ in range(2)]) == [False, True]
+    assert calls == [1, 1]
+
+
+def test_without_locks_the_first_of_two_makers_is_kept(tmp_path, monkeypatch):
+    def no_locks(file: object, what: int) -> None:
+        raise OSError
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
     calls: list[int] = []
 
     def slow(folder: Path) -> None:

@@ -47,6 +47,15 @@ def test_a_run_without_a_name_is_named_by_the_time(tmp_path: Path) -> None:
     assert opened(tmp_path, name=None).layout.root.parent == tmp_path / "r"
 
 
+def test_a_run_of_a_sweep_agent_has_the_name_of_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "abc123")
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    assert opened(tmp_path, name=None).layout.root.name != "abc123"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    assert opened(tmp_path, name=None).layout.root == tmp_path / "r" / "abc123"
+    assert opened(tmp_path, name="mine").layout.root == tmp_path / "r" / "mine"
+
+
 def test_auto_starts_continues_and_ends(tmp_path: Path) -> None:
     assert opened(tmp_path, "auto").checkpoint is None
     layout = begin(tmp_path, step=7)

@@ -16,6 +16,7 @@ from rewardkit.config import data_options, verbs
 from rewardkit.config.help import describe_kind, show_value
 from rewardkit.config.options import Leaf, leaves, sections
 from rewardkit.config.schema import FitOptions
+from rewardkit.config.sweep_options import SweepOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"
 
@@ -33,6 +34,7 @@ SCHEMAS: dict[str, type] = {
     "data leaks": data_options.LeaksOptions,
     "data flips": data_options.FlipsOptions,
     "data demo": data_options.DemoOptions,
+    "sweep": SweepOptions,
     "report": verbs.ReportOptions,
     "recipes list": verbs.RecipesListOptions,
     "recipes copy": verbs.RecipesCopyOptions,
