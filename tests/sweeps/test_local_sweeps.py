@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from rewardkit.config.sweeps import Sweep, read_sweep
+
+pytest.importorskip("optuna")
+
 from rewardkit.sweeps.local import Interrupted, TrialPlan, run_local
 from rewardkit.sweeps.study import SweepStudy, TrialRecord
 from rewardkit.sweeps.trial import TrialProcess
