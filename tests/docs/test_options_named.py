@@ -15,6 +15,7 @@ from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrid
 from rewardkit.config.options import leaves, sections
 from rewardkit.config.recipes import compose_fit
 from rewardkit.config.schema import FitOptions
+from rewardkit.config.sweep_options import SweepOptions
 from rewardkit.data.formats import FORMATS
 from rewardkit.errors import UserError
 
@@ -30,6 +31,7 @@ SCHEMAS = {
     "score": verbs.ScoreOptions,
     "export": verbs.ExportOptions,
     "report": verbs.ReportOptions,
+    "sweep": SweepOptions,
 }
 ALL = (
     *SCHEMAS.values(),
@@ -79,6 +81,11 @@ def test_printed_commands_are_understood(page: Path) -> None:
         if verb == "fit" and any(word.startswith("recipe=") for word in given):
             if "./" not in "".join(given):  # a recipe of the reader's own
                 compose_fit(parse_overrides(given))
+        elif verb == "sweep":
+            own = {leaf.key for leaf in leaves(SweepOptions)}
+            mine = [word for word in given if word.split("=")[0] in own]
+            compose(SweepOptions, [Layer(COMMAND_LINE, parse_overrides(mine))])
+            compose_fit({"recipe": "hpsv2", **parse_overrides([word for word in given if word not in mine])})
         elif verb in SCHEMAS:
             compose(SCHEMAS[verb], [Layer(COMMAND_LINE, parse_overrides(given))])
         elif verb == "data":
