@@ -1,6 +1,6 @@
 """A program that behaves as ``fit`` does towards a sweep: run folder, metrics.csv, signals, exit codes, resuming.
 
-Its options: ``x`` and ``y`` make the value; ``steps`` and ``wait`` how long it takes; ``holds=N`` makes it wait after
+Its options: ``x`` (or ``optim.lr``) and ``y`` make the value; ``steps`` and ``wait`` how long it takes; ``holds=N`` makes it wait after
 step N until it is stopped, unless ``free=X`` says where x is; ``fails=true`` ends it with an error; ``dies=N`` kills it
 after its first step as often as N says. It notes every step that it takes in ``steps.txt``, so that a test can see
 whether two processes were ever at one trial.
@@ -61,7 +61,9 @@ def checkpoint(root: Path) -> int:
 
 def value(given: dict[str, str], step: int) -> float:
     """Largest at x = 3 and y = b; grows with the steps."""
-    best = -((float(given.get("x", 0)) - 3) ** 2) + {"a": 0.0, "b": 1.5, "c": 0.5}.get(given.get("y", "a"), 0.0)
+    best = -((float(given.get("x", given.get("optim.lr", 0))) - 3) ** 2) + {"a": 0.0, "b": 1.5, "c": 0.5}.get(
+        given.get("y", "a"), 0.0
+    )
     return best + 0.01 * step
 
 
