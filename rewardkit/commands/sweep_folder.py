@@ -79,9 +79,10 @@ def plan_sweep(overrides: Mapping[str, Any], arguments: Sequence[str]) -> Planne
         raise UserError("name a sweep: sweep=NAME or sweep=FILE; `python -m rewardkit sweep` lists those that ship")
     else:
         sweep = read_sweep(find_sweep(options.sweep))
+    _check_command(sweep)
     shared = {**parse_overrides(sweep.arguments), **before.get("shared", {})}
     shared |= {key: value for key, value in given.items() if key not in OWN}
-    _check_shared(sweep, shared, given)
+    _check_shared(sweep, shared)
     if "seed" not in sweep.parameters:
         shared["seed"] = options.seed
     _add_csv(shared)
@@ -176,7 +177,14 @@ def _continued(given: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     return root, before
 
 
-def _check_shared(sweep: Sweep, shared: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _check_command(sweep: Sweep) -> None:
+    """Refuses a command that gives what the sweep itself decides, such as run.name."""
+    own = [key for key in parse_overrides(sweep.arguments) if key in OWN]
+    if own:
+        raise ConfigError([f"command: {key} is the sweep's own; take it out (in {sweep.path})" for key in own])
+
+
+def _check_shared(sweep: Sweep, shared: Mapping[str, Any]) -> None:
     known = [leaf.key for leaf in leaves(FitOptions)]
     problems = []
     for key in shared:
@@ -184,8 +192,6 @@ def _check_shared(sweep: Sweep, shared: Mapping[str, Any], given: Mapping[str, A
             problems.append(
                 f"{key}: is searched by {sweep.path}, so it cannot be given as well (set by {COMMAND_LINE})"
             )
-        elif key in OWN and key not in given:
-            problems.append(f"command: {key} is the sweep's own; take it out of the command (in {sweep.path})")
         elif key not in known and did_you_mean(key, OWN) and not did_you_mean(key, known):
             problems.append(f"{key}: there is no such key.{did_you_mean(key, OWN)} (set by {COMMAND_LINE})")
     if problems:

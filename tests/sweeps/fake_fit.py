@@ -1,9 +1,9 @@
 """A program that behaves as ``fit`` does towards a sweep: run folder, metrics.csv, signals, exit codes, resuming.
 
-Its options: ``x`` (or ``optim.lr``) and ``y`` make the value; ``steps`` and ``wait`` how long it takes; ``holds=N`` makes it wait after
-step N until it is stopped, unless ``free=X`` says where x is; ``fails=true`` ends it with an error; ``dies=N`` kills it
-after its first step as often as N says. It notes every step that it takes in ``steps.txt``, so that a test can see
-whether two processes were ever at one trial.
+Its options: ``x`` (or ``optim.lr``) and ``y`` make the value; ``steps`` and ``wait`` how long it takes; ``holds=N``
+makes it wait after step N until it is stopped, unless ``free=X`` says where x is; ``fails=true`` ends it with an error;
+``dies=N`` kills it after its first step as often as N says. It notes every step that it takes in ``steps.txt``, so that
+a test can see whether two processes were ever at one trial.
 """
 
 from __future__ import annotations
