@@ -98,8 +98,9 @@ def read_parameters(given: Any, problems: list[str], prefix: str = "") -> dict[s
                 )
             found |= read_parameters(record["parameters"], problems, f"{key}.")
             continue
-        one = _read(record, found_problems := [])
-        problems += [f"parameters.{key}: {problem}" for problem in found_problems]
+        wrong: list[str] = []
+        one = _read(record, wrong)
+        problems += [f"parameters.{key}: {problem}" for problem in wrong]
         if one is not None:
             found[key] = one
     return found
