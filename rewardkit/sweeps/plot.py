@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rewardkit.config.help import show_value
 from rewardkit.config.sweep_parameters import Parameter
@@ -58,7 +59,7 @@ def _draw_best_so_far(axes: Axes, records: Sequence[TrialRecord], metric: Metric
     axes.step([r.number for r in ended], best, where="post", color=_DARK, linewidth=1.4, label="best so far")
     axes.set_xlabel("trial")
     axes.set_ylabel(metric.name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")
 
