@@ -121,13 +121,13 @@ def test_validations_have_tables_histograms_and_plots(followed: tuple[RunLayout,
     for step in (4, 8):
         table, histogram = rows[step]["val/comparisons"], rows[step]["val/scores/overall"]
         assert table["nrows"] == 5 and histogram["_type"] == "histogram" and sum(histogram["values"]) > 0
-        (path,) = run.wandb.glob(f"*/files/{table['path']}")
+        (path,) = run.wandb.glob(f"offline-run-*/files/{table['path']}")
         content = json.loads(path.read_text(encoding="utf-8"))
         first = dict(zip(content["columns"], content["data"][0], strict=True))
         assert first["dimension"] == "overall" and first["right"] in (True, False, None)
         assert first["votes_first"] + first["votes_tie"] + first["votes_second"] > 0 and first["prompt"]
         for name in ("val/reliability", "val/gallery"):
-            assert list(run.wandb.glob(f"*/files/{rows[step][name]['path']}")), name
+            assert list(run.wandb.glob(f"offline-run-*/files/{rows[step][name]['path']}")), name
     assert not {"val/comparisons", "val/gallery"} & rows[5].keys()
 
 
