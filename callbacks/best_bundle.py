@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class BestBundle(Callback):
         dimension: The dimension that decides; None takes ``overall`` where there is one, else the mean of all.
         recipe: Option to value, for the bundle's record.
         answers: An evaluator's answers to the same validation; stands before this callback too.
+        data: What the run trains and validates on, for the bundle's card (``rewardkit.data.described``).
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class BestBundle(Callback):
         dimension: str | None,
         recipe: Mapping[str, Any],
         answers: QuestionAnswers | None = None,
+        data: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.accuracy = accuracy
         self.answers = answers
         self.folder = folder
         self.dimension = deciding_dimension(dimension, accuracy.dimensions)
         self.recipe = dict(recipe)
+        self.data = list(data)
         self.best_value: float | None = None
         self.best_step = -1
         self.validations = 0
@@ -80,7 +83,9 @@ class BestBundle(Callback):
         about = {"step": self.best_step, "selected": f"best of {self.validations} validations on this set so far"}
         answered = self.answers.latest if self.answers else []
         evaluation = [{"set": one.set, **about, **row} for one in (*validations, *answered) for row in one.rows]
-        save_reward(self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe)
+        save_reward(
+            self.folder, model, calibration=calibration, evaluation=evaluation, recipe=self.recipe, data=self.data
+        )
 
 
 def in_users_scale(validation: Validation, of_logits: Mapping[str, tuple[float, float]]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rewardkit.models.mllm.scoring import LoadedEvaluator
 
 
-def export(loaded: LoadedEvaluator, options: ExportOptions, out: Path) -> None:
+def export(loaded: LoadedEvaluator, options: ExportOptions, out: Path, say: Callable[[str], None] = print) -> None:
     """Writes it, and says what loads it.
 
     Raises:
@@ -32,9 +33,9 @@ def export(loaded: LoadedEvaluator, options: ExportOptions, out: Path) -> None:
         if options.form is not None:
             raise UserError("form= is for to=bundle; to=transformers writes the merged weights")
         export_evaluator(out, loaded.model, sets)
-        print(f'wrote {out}; load it with transformers.AutoModelForImageTextToText.from_pretrained("{out}")')
+        say(f'wrote {out}; load it with transformers.AutoModelForImageTextToText.from_pretrained("{out}")')
         if has_small_tower(loaded.model.base):
-            print("its vision tower is rewardkit's: import rewardkit.models.mllm.small_vision before loading it")
+            say("its vision tower is rewardkit's: import rewardkit.models.mllm.small_vision before loading it")
         return
     has = loaded.record["model"]["form"]
     form: Any = options.form or has
@@ -49,7 +50,7 @@ def export(loaded: LoadedEvaluator, options: ExportOptions, out: Path) -> None:
         evaluation=loaded.record["evaluation"],
         recipe=loaded.record["recipe"],
     )
-    print(f'wrote {out} ({form}); load it with rewardkit.load("{out}").answers(images, prompts)')
+    say(f'wrote {out} ({form}); load it with rewardkit.load("{out}").answers(images, prompts)')
 
 
 def _sets(loaded: LoadedEvaluator, options: ExportOptions) -> list[QuestionSet]:

@@ -22,6 +22,7 @@ from rewardkit.commands.find_questions import find_questions
 from rewardkit.commands.plugins import load_plugins
 from rewardkit.config.schema import FitOptions
 from rewardkit.config.show import flat_values
+from rewardkit.data.described import describe_data
 from rewardkit.engine.checkpoint_files import FileWriter
 from rewardkit.engine.checkpoint_folder import CheckpointFolder
 from rewardkit.engine.checkpoints import ResumableCheckpoints
@@ -111,6 +112,7 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
             dimension=chosen.best_bundle.dimension,
             recipe=_recipe_record(options),
             answers=answers,
+            data=_described(data),
         )
         made.append(best)
     made += load_plugins(options.plugins)
@@ -134,6 +136,13 @@ def picture_folders(data: Any) -> dict[str, list[Any]]:
         name: [index.shards_at for index in data_set.indices]
         for name, data_set in zip(data.val_names, data.val_data, strict=True)
     }
+
+
+def _described(data: Any) -> list[dict[str, Any]]:
+    """What the bundle's card says of the run's data."""
+    training = data.train_data.indices if data.train_data is not None else ()
+    sets = zip(data.val_names, data.val_data, strict=True)
+    return describe_data(training, {name: one.indices for name, one in sets})
 
 
 def _recipe_record(options: FitOptions) -> dict[str, Any]:

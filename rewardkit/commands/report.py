@@ -34,23 +34,15 @@ def run(arguments: list[str]) -> int:
 
 
 def _folders_of(root: Path) -> list[Path | RemoteSamples]:
-    """The folders of a run's validation shards; the embedded dataset is drawn again where the cache has lost it.
-
-    A page without pictures is better than none: where the run's data cannot be found, there are no folders.
-    """
+    """The folders of a run's validation shards; none where its options cannot be read any more."""
     from rich.console import Console
 
-    from rewardkit.commands.build_data import remote_access, sources
     from rewardkit.commands.open_checkpoint import options_of_run
-    from rewardkit.data.open_index import open_index
-    from rewardkit.data.remote import is_url
+    from rewardkit.commands.picture_folders import picture_folders
 
     try:
         options = options_of_run(root)
-        found = sources(options.data.val, "val", options.data.embedded, options.cache, Console(stderr=True))
-        access = remote_access(options.data.remote, options.cache)
-        return [
-            open_index(source.path, access).shards_at if is_url(source.path) else Path(source.path) for source in found
-        ]
     except RewardkitError:
         return []
+    data = options.data
+    return picture_folders(data.val, data.embedded, options.cache, data.remote, Console(stderr=True))

@@ -79,12 +79,15 @@ def run(arguments: list[str]) -> int:
     if options.out is not None:  # before anything is printed: the reader of a pipe may go away
         _write(Path(options.out), options, protocols, judges, results, differences)
         write_answer_files(Path(options.out), judges, answered)
+        from rewardkit.commands.validate_report import write_page_of
+
+        write_page_of(Path(options.out), options, protocols, judges, results, answered, differences, arguments, console)
     print_answers(answered, console)
     print_validation(_compared(results, judges), shown, protocols, judges[0].sets, options.data.val, console)
     if options.out is not None:
         told = "" if all(judge.is_table for judge in judges) else ", and the predictions beside them"
-        file, more = Path(options.out) / "results.json", ", answers.json and answers.csv" if answered else ""
-        console.print(f"\nwrote {file} and results.csv{more}{told}", highlight=False, soft_wrap=True)
+        file, more = Path(options.out) / "results.json", ", answers.json, answers.csv" if answered else ""
+        console.print(f"\nwrote {file}, results.csv and report.html{more}{told}", highlight=False, soft_wrap=True)
     return EXIT_DONE
 
 

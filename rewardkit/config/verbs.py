@@ -46,8 +46,8 @@ class ValidateOptions:
     bootstrap: int = option(2000, at_least=100)
     """Resamples of groups behind each 95 % interval."""
     out: str | None = option(None)
-    """Folder for results.json, results.csv and the predictions tables, and of evaluators answers.csv and the answers
-    tables. Default: nothing is written."""
+    """Folder for results.json, results.csv, report.html and the predictions tables, and of evaluators answers.csv and
+    the answers tables. Default: nothing is written."""
     questions: str | None = option(None)
     """What evaluators are asked, instead of their own questions: the name of a set, or a YAML file."""
     answers: str = option("probabilities", choices=("probabilities", "generate"))
@@ -104,7 +104,7 @@ class ExportOptions:
     model: str | None = option(None)
     """A run, bundle or checkpoint."""
     out: str | None = option(None)
-    """Folder to write; must not exist."""
+    """Folder to write; must not exist. With hub= it may be left out."""
     to: str = option("bundle", choices=("bundle", "open_clip", "transformers"))
     """bundle: for rewardkit.load. open_clip: for open_clip.create_model. transformers: for CLIPModel, and of an
     evaluator for AutoModelForImageTextToText."""
@@ -119,6 +119,17 @@ class ExportOptions:
     nothing else is said. Default: those it has."""
     base: str | None = option(None)
     """Folder of an evaluator's base, where the model is an adapter alone and its base has moved."""
+    hub: str | None = option(None)
+    """Sends it to this repository of a model hub, ORG/NAME, with a card written from the run (docs/sharing.md). Needs a
+    token: `hf auth login`, or HF_TOKEN. out= may then be left out."""
+    license: str | None = option(None)
+    """With hub=: the licence that the card states, by its short name (apache-2.0, cc-by-nc-4.0, other)."""
+    private: bool = option(False)
+    """With hub=: a new repository is private."""
+    update: bool = option(False)
+    """With hub=: adds a commit where the repository exists already. Without it such a repository is refused."""
+    dry_run: bool = option(False)
+    """With hub=: shows what would go out, file by file with sizes, and the card; sends nothing."""
     like: str | None = option(None)
     """With a checkpoint that lies in no run, as a ZeRO folder of another program: a run or bundle of the same model,
     which says what the weights are of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,14 @@ from rewardkit.data.predictions import Predictions
 from rewardkit.errors import DataError
 from rewardkit.metrics.evaluate import judged, measure, tuned_on
 from rewardkit.metrics.intervals import DRAWS
-from rewardkit.metrics.protocols import credit, find_protocol, measured
+from rewardkit.metrics.protocols import Protocol, credit, find_protocol, measured, sums_of_groups
 from rewardkit.metrics.results import Difference, difference
 
 _SAME = ["source", "key", "dimension", "first", "second"]
 """What names a comparison across tables."""
 _CANDIDATE = ["source", "key", "dimension", "candidate"]
 """What names a candidate's score across tables."""
+_FLIPS = 4000
 _NOTHING_IN_COMMON = "the two tables have no comparison in common; were they made on the same data?"
 
 
@@ -38,13 +40,7 @@ def paired_difference(
         DataError: The two have no comparison in common.
     """
     rule = find_protocol(protocol)
-    left = ours.assign(credit=credit(ours, rule))
-    right = theirs.assign(credit=credit(theirs, rule))
-    # The same two candidates may have been compared more than once.
-    for frame in (left, right):
-        frame["again"] = frame.groupby(_SAME, sort=False).cumcount()
-    both = left.merge(right[[*_SAME, "again", "credit"]], on=[*_SAME, "again"], suffixes=("", "_theirs"))
-    both = both.dropna(subset=["credit", "credit_theirs"])
+    both = _joined(ours, theirs, rule)
     found = None
     if len(both):
         mine, other = (measured(both, both[name].to_numpy(float), rule) for name in ("credit", "credit_theirs"))
@@ -52,6 +48,75 @@ def paired_difference(
     if found is None:
         raise DataError(_NOTHING_IN_COMMON)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Two models on the comparisons that count for both.
+
+    Attributes:
+        ours: Accuracy of the first model on them.
+        theirs: Of the second.
+        both: Comparisons that both order right; a credit of one half or more is right.
+        only_ours: That the first alone orders right.
+        only_theirs: That the second alone orders right.
+        neither: That neither does.
+        p_value: Of a two-sided paired permutation test over groups: how often the difference would be as large if it
+            were chance, group by group, which of the two models is which.
+    """
+
+    ours: float
+    theirs: float
+    both: int
+    only_ours: int
+    only_theirs: int
+    neither: int
+    p_value: float
+
+
+def side_by_side(ours: pd.DataFrame, theirs: pd.DataFrame, protocol: str, *, seed: int = 0) -> SideBySide:
+    """Counts and tests what two models say of the same comparisons.
+
+    Args:
+        ours: ``judged_pairs`` of the first model, of one dimension.
+        theirs: Of the second.
+        protocol: Name of a rule that gives each pair a credit and has no threshold.
+        seed: Of the permutations.
+
+    Raises:
+        DataError: The two have no comparison in common.
+    """
+    rule = find_protocol(protocol)
+    joined = _joined(ours, theirs, rule)
+    if not len(joined):
+        raise DataError(_NOTHING_IN_COMMON)
+    mine, other = (joined[name].to_numpy(float) for name in ("credit", "credit_theirs"))
+    sums, their_sums = (sums_of_groups(joined, credits, macro=rule.macro)[1] for credits in (mine, other))
+    gaps = sums[:, 0] - their_sums[:, 0]  # [G]; the second columns are equal, the comparisons are the same
+    flips = np.random.default_rng(seed).integers(0, 2, size=(_FLIPS, len(gaps)), dtype=np.int8) * 2.0 - 1.0
+    as_large = np.abs(flips @ gaps) >= abs(gaps.sum()) - 1e-9
+    right, their_right = mine >= 0.5, other >= 0.5
+    whole = sums[:, 1].sum()
+    return SideBySide(
+        ours=float(sums[:, 0].sum() / whole),
+        theirs=float(their_sums[:, 0].sum() / whole),
+        both=int((right & their_right).sum()),
+        only_ours=int((right & ~their_right).sum()),
+        only_theirs=int((~right & their_right).sum()),
+        neither=int((~right & ~their_right).sum()),
+        p_value=float((1 + as_large.sum()) / (1 + _FLIPS)),
+    )
+
+
+def _joined(ours: pd.DataFrame, theirs: pd.DataFrame, rule: Protocol) -> pd.DataFrame:
+    """The comparisons that count for both, with columns ``credit`` and ``credit_theirs``."""
+    left = ours.assign(credit=credit(ours, rule))
+    right = theirs.assign(credit=credit(theirs, rule))
+    # The same two candidates may have been compared more than once.
+    for frame in (left, right):
+        frame["again"] = frame.groupby(_SAME, sort=False).cumcount()
+    both = left.merge(right[[*_SAME, "again", "credit"]], on=[*_SAME, "again"], suffixes=("", "_theirs"))
+    return both.dropna(subset=["credit", "credit_theirs"])
 
 
 def compare(

@@ -45,6 +45,7 @@ def save_bundle(
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
     evaluation: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
+    data: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Writes a bundle; the folder appears complete or not at all, and replaces an older bundle of that name.
 
@@ -55,6 +56,7 @@ def save_bundle(
             (``rewardkit.metrics.calibration``).
         evaluation: Rows of accuracies with protocol, counts and interval, as plain numbers and texts.
         recipe: The composed recipe of the run.
+        data: What it was trained and validated on (``rewardkit.data.described``).
 
     Returns:
         The folder.
@@ -66,7 +68,7 @@ def save_bundle(
         new.mkdir()
         tensors, tied = bundle_tensors(model)
         save_file(tensors, new / WEIGHTS, metadata={"format": "pt"})
-        record = bundle_record(model, new, calibration=calibration, evaluation=evaluation, recipe=recipe)
+        record = bundle_record(model, new, calibration=calibration, evaluation=evaluation, recipe=recipe, data=data)
         record["weights"] = {
             "file": WEIGHTS,
             "sha256": sha256_of(new / WEIGHTS),
@@ -90,6 +92,7 @@ def bundle_record(
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
     evaluation: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
+    data: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The content of ``bundle.json`` but for its ``weights``; files that it names are written to ``folder``."""
     return {
@@ -97,6 +100,7 @@ def bundle_record(
         "calibration": copy.deepcopy(dict(calibration or {})),
         "evaluation": [dict(row) for row in evaluation],
         "recipe": copy.deepcopy(dict(recipe or {})),
+        "data": copy.deepcopy([dict(one) for one in data]),
         "versions": versions(),
     }
 

@@ -1,4 +1,4 @@
-"""Two runs on the same validation data: what one gains over the other on each dimension."""
+"""Two runs side by side: what one gains over the other on each dimension, and which options differ."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewardkit.errors import DataError, UserError
-from rewardkit.metrics.comparison import Difference, paired_difference
+from rewardkit.metrics.comparison import Difference, SideBySide, paired_difference, side_by_side
 from rewardkit.report.evaluation import Evaluation, Row
+from rewardkit.report.run_files import RunFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,29 @@ class Gain:
     ours: Row
     theirs: Row
     difference: Difference
+    counts: SideBySide
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An option that differs between two runs; None where a run's config.yaml does not have it."""
+
+    key: str
+    ours: str | None
+    theirs: str | None
+
+
+_OF_THE_PLACE = ("run.", "data.workers", "cache.", "resume", "logger")
+
+
+def changed_between(ours: RunFiles, theirs: RunFiles) -> list[Changed]:
+    """The options in which two runs differ, but for those that only say where and how they ran."""
+    mine, others = ({option.key: option.value for option in files.options} for files in (ours, theirs))
+    return [
+        Changed(key, mine.get(key), others.get(key))
+        for key in dict.fromkeys((*mine, *others))
+        if mine.get(key) != others.get(key) and not key.startswith(_OF_THE_PLACE)
+    ]
 
 
 def compare_evaluations(
@@ -67,7 +91,8 @@ def _gains(ours: Evaluation, theirs: Evaluation) -> list[Gain]:
         right = theirs.counted[theirs.counted["dimension"] == row.name]
         try:
             difference = paired_difference(left, right, ours.protocol)
+            counts = side_by_side(left, right, ours.protocol)
         except DataError:
             continue
-        gains.append(Gain(row.name, row, rows[row.name], difference))
+        gains.append(Gain(row.name, row, rows[row.name], difference, counts))
     return gains

@@ -1,34 +1,50 @@
-"""Draws the report's charts as SVG that stands inside the page: no scripts, no fonts, colours from the page's CSS."""
+"""The report's charts, drawn with matplotlib: curves, histograms, reliability, spreads of scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from rewardkit.report.drawing import SMALL, WIDE, as_svg, ink, new_axes
 from rewardkit.report.scales import Axis, Piece, axis_of, number, pieces
 
 COLOURS = 8
 """Line colours that the page defines (classes ``c0`` to ``c7``); further lines repeat them, dashed."""
 
-WIDE, SMALL = 440, 310
-"""Widths of charts in the units of their own text, which is 12 high; the page scales them to its columns."""
-
-_HEIGHT = 236
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 24, 40
-_BAR, _BAR_EDGE = 26, 6
+_FEW_POINTS = 12
+"""A curve of so few points shows each as a dot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve: (step, value), steps ascending; values may be NaN or infinite."""
+    """One curve.
+
+    Attributes:
+        label: Its name.
+        points: (x, value), x ascending; values may be NaN or infinite.
+        ends: Lower and upper end of an interval around each value; empty for none.
+        quiet: Drawn thin and grey, as something to read the others against.
+    """
 
     label: str
     points: Sequence[tuple[float, float]]
+    ends: Sequence[tuple[float, float]] = ()
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the scores of some candidates are spread; the quantiles 0.05, 0.25, 0.5, 0.75, 0.95."""
+
+    label: str
+    count: int
+    quantiles: tuple[float, float, float, float, float]
 
 
 def line_chart(
@@ -38,6 +54,7 @@ def line_chart(
     x_label: str = "optimiser step",
     reference: Mapping[str, float] | None = None,
     width: int = WIDE,
+    y_axis: Axis | None = None,
 ) -> Markup:
     """Curves over a common x axis; empty where no line has a finite value.
 
@@ -47,38 +64,65 @@ def line_chart(
         x_label: Below the x axis.
         reference: Label to height of horizontal reference lines.
         width: ``WIDE`` or ``SMALL``.
+        y_axis: Where it is not to follow from the values.
     """
     drawn = [(n, line, pieces(line.points)) for n, line in enumerate(lines)]
     everything = [piece for _, _, stretches in drawn for stretch in stretches for piece in stretch]
     if not everything:
         return Markup("")
     marks = dict(reference or {})
+    heights = [p.mean for p in everything] + list(marks.values())
+    heights += [end for line in lines for ends in line.ends for end in ends if math.isfinite(end)]
     x = axis_of(min(p.x for p in everything), max(p.x for p in everything), grow=False)
-    y = axis_of(
-        min([p.mean for p in everything] + list(marks.values())),
-        max([p.mean for p in everything] + list(marks.values())),
-    )
-    parts = [*_frame(x, y, x_label, y_label, width)]
+    axes = new_axes(x, y_axis or axis_of(min(heights), max(heights)), x_label=x_label, y_label=y_label, width=width)
     for label, height in marks.items():
-        at = y.place(height, _HEIGHT - _BOTTOM, _TOP)
-        parts.append(f'<line class="reference" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text class="note" x="{_LEFT + 4}" y="{at - 4:.1f}">{escape(label)}</text>')
-    inside = "".join(
-        _curve(stretch, x, y, n, line.label, width) for n, line, stretches in drawn for stretch in stretches
-    )
-    # Curves leave the plot where single values are far above the mean; dots at its edge keep their whole outline.
-    box = (_LEFT - 4, _TOP - 4, width - _LEFT - _RIGHT + 8, _HEIGHT - _TOP - _BOTTOM + 8)
-    shape = 'x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}"'.format(*box)
-    parts.append(f'<svg {shape} overflow="hidden">{inside}</svg>')
-    return _svg(parts, f"{y_label} over {x_label}", width)
+        axes.axhline(height, color=ink("ink-3"), linewidth=1.2, linestyle=(0, (2, 4)))
+        axes.annotate(label, (0, height), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      color=ink("ink-3"), fontsize=11)  # fmt: skip
+    titles: dict[str, str] = {}
+    for n, line, stretches in drawn:
+        if line.ends:
+            places = [point[0] for point in line.points]
+            low, high = zip(*line.ends, strict=True)
+            axes.fill_between(places, low, high, color=_colour(n, line), alpha=0.16, linewidth=0)
+        for stretch in stretches:
+            _draw(axes, stretch, n, line, titles)
+    return as_svg(axes, f"{y_label} over {x_label}", titles=titles)
 
 
 def histogram(values: NDArray[np.float64], *, x_label: str, bins: int = 40) -> Markup:
     """How often each value occurs; empty where there is none. Values must be finite."""
     if not len(values):
         return Markup("")
-    counts, edges = _bins(values, bins)
+    edges = _edges(values, bins)
+    counts, _ = np.histogram(values, edges)
     return _bars([(counts, "c0")], edges, x_label=x_label, y_label="candidates")
+
+
+def outlines(parts: Mapping[str, NDArray[np.float64]], *, x_label: str, bins: int = 30) -> Markup:
+    """Histograms of several sets of values over the same bins, each as an outline and as a share of its own set.
+
+    Args:
+        parts: Label to values, none empty, all finite; the n-th is drawn in the n-th colour.
+        x_label: Below.
+        bins: Number of bins.
+    """
+    edges = _edges(np.concatenate(list(parts.values())), bins)
+    shares = {name: np.histogram(values, edges)[0] / len(values) for name, values in parts.items()}
+    axes = new_axes(
+        axis_of(float(edges[0]), float(edges[-1]), grow=False),
+        axis_of(0, float(max(share.max() for share in shares.values())), ticks=4),
+        x_label=x_label,
+        y_label="share of its candidates",
+        width=SMALL,
+    )
+    titles = {}
+    for n, (name, share) in enumerate(shares.items()):
+        drawn = axes.stairs(share, edges, color=ink(f"c{n % COLOURS}"), linewidth=1.7, linestyle=_dashes(n))
+        drawn.set_gid(f"set{n}")
+        titles[f"set{n}"] = f"{name}: {len(parts[name]):,} candidates"
+        axes.stairs(share, edges, fill=True, color=ink(f"c{n % COLOURS}"), alpha=0.10, linewidth=0)
+    return as_svg(axes, f"share of candidates by {x_label}", titles=titles)
 
 
 def margin_histogram(margins: NDArray[np.float64], *, x_label: str, bins: int = 40) -> Markup:
@@ -93,166 +137,116 @@ def margin_histogram(margins: NDArray[np.float64], *, x_label: str, bins: int = 
     return _bars([(right, "right"), (wrong, "wrong"), (equal, "equal")], edges, x_label=x_label, y_label="comparisons")
 
 
-def interval_bar(
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    *,
-    axis: Axis,
-    marks: Mapping[str, float | None],
-    width: int,
-) -> Markup:
-    """A value with its 95 % interval on a line of a table, and reference marks.
+def reliability_chart(kinds: Mapping[str, NDArray[np.float64]], *, width: int = SMALL) -> Markup:
+    """How often people agree with the model where it is so sure; on the diagonal it is as sure as it is right.
 
     Args:
-        value: The value; None leaves only the marks.
-        low: Lower end of the interval.
-        high: Upper end.
-        axis: Common to the table's rows.
-        marks: CSS class to value: ``chance`` is drawn as a line, the others as small shapes.
-        width: Pixels.
+        kinds: Label to ``metrics.calibration.reliability``: for each bin number, sum of confidences, sum of labels.
+        width: ``WIDE`` or ``SMALL``.
     """
-    middle = _BAR / 2
-
-    def at(number_: float) -> float:
-        return axis.place(min(max(number_, axis.low), axis.high), _BAR_EDGE, width - _BAR_EDGE)
-
-    parts = [f'<line class="rule" x1="{_BAR_EDGE}" x2="{width - _BAR_EDGE}" y1="{middle}" y2="{middle}"/>']
-    for kind, mark in marks.items():
-        if mark is None or not math.isfinite(mark):
-            continue
-        title = f"<title>{escape(kind.replace('-', ' '))} {mark:.3f}</title>"
-        if kind == "chance":
-            parts.append(f'<line class="chance" x1="{at(mark):.1f}" x2="{at(mark):.1f}" y1="2" y2="{_BAR - 2}">')
-            parts.append(f"{title}</line>")
-        else:
-            parts.append(f'<path class="mark {escape(kind)}" d="{_shape(kind, at(mark), middle)}">{title}</path>')
-    if low is not None and high is not None:
-        parts.append(
-            f'<line class="interval" x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{middle}" y2="{middle}">'
-            f"<title>95 % interval {low:.3f} to {high:.3f}</title></line>"
-        )
-    if value is not None:
-        dot = f'<circle class="value" cx="{at(value):.1f}" cy="{middle}" r="4.5">'
-        parts.append(f"{dot}<title>{value:.3f}</title></circle>")
-    return Markup(f'<svg class="bar" width="{width}" height="{_BAR}" aria-hidden="true">{"".join(parts)}</svg>')
-
-
-def interval_scale(axis: Axis, *, width: int) -> Markup:
-    """The axis above a column of interval bars."""
-    ticks = "".join(
-        f'<text x="{axis.place(tick, _BAR_EDGE, width - _BAR_EDGE):.1f}" y="12" text-anchor="middle">{axis.label(tick)}'
-        "</text>"
-        for tick in axis.ticks
+    if not any(sums[:, 0].any() for sums in kinds.values()):
+        return Markup("")
+    points: dict[str, NDArray[np.float64]] = {}
+    for name, sums in kinds.items():
+        filled = sums[sums[:, 0] > 0]
+        points[name] = np.stack([filled[:, 0], *(filled[:, 1:] / filled[:, :1]).T], axis=1)
+    low = min(0.5, *(float(found[:, 2].min()) for found in points.values() if len(found)))
+    axes = new_axes(
+        axis_of(0.5, 1.0), axis_of(low, 1.0), x_label="how sure the model is", y_label="people agree", width=width
     )
-    return Markup(f'<svg class="bar" width="{width}" height="16" aria-hidden="true">{ticks}</svg>')
+    axes.plot([0.5, 1.0], [0.5, 1.0], color=ink("ink-3"), linewidth=1.2, linestyle=(0, (2, 4)))
+    largest = max(float(found[:, 0].max()) for found in points.values() if len(found))
+    titles = {}
+    for n, (name, found) in enumerate(points.items()):
+        colour = ink(f"c{n}")
+        axes.plot(found[:, 1], found[:, 2], color=colour, linewidth=1.6, alpha=0.7)
+        for k, (count, sure, right) in enumerate(found):
+            size = 3.5 + 7 * math.sqrt(count / largest)
+            (dot,) = axes.plot([sure], [right], "o", color=colour, markersize=size, markeredgecolor=ink("paper"))
+            dot.set_gid(f"{n}-{k}")
+            titles[f"{n}-{k}"] = f"{name}: {sure:.3f} sure, {right:.3f} agree, {int(count):,} comparisons"
+    return as_svg(axes, "how often people agree, by how sure the model is", titles=titles)
 
 
-def share_axis(values: Iterable[float | None]) -> Axis:
-    """An axis for accuracies: holds one half and all the values."""
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return axis_of(min([0.5, *known]), min(1.0, max([0.75, *known])), ticks=4)
+def spread_chart(spreads: Sequence[Spread], *, x_label: str) -> Markup:
+    """One line for each part: 5 to 95 % thin, 25 to 75 % thick, the median as a dot."""
+    if not spreads:
+        return Markup("")
+    ends = [value for spread in spreads for value in (spread.quantiles[0], spread.quantiles[4])]
+    letters = min(22, max(len(spread.label) for spread in spreads))
+    rows = Axis(-0.6, len(spreads) - 0.4, ())
+    axes = new_axes(axis_of(min(ends), max(ends)), rows, x_label=x_label, y_label="", width=WIDE,
+                    height=66 + 21 * len(spreads), left=18 + round(6.4 * letters))  # fmt: skip
+    axes.grid(axis="x", color=ink("rule"), linewidth=1, zorder=0)
+    names = [name if len(name) <= 22 else f"{name[:21]}…" for name in (spread.label for spread in spreads)]
+    heights = [len(spreads) - 1 - n for n in range(len(spreads))]
+    axes.set_yticks(heights, names, parse_math=False)
+    titles = {}
+    for n, (spread, y) in enumerate(zip(spreads, heights, strict=True)):
+        q = spread.quantiles
+        axes.plot([q[0], q[4]], [y, y], color=ink("c0"), linewidth=1.4, alpha=0.55)
+        axes.plot([q[1], q[3]], [y, y], color=ink("c0"), linewidth=6, alpha=0.45, solid_capstyle="round")
+        (dot,) = axes.plot([q[2]], [y], "o", color=ink("c0"), markersize=7, markeredgecolor=ink("paper"))
+        dot.set_gid(f"row{n}")
+        told = ", ".join(number(value) for value in q)
+        titles[f"row{n}"] = f"{spread.label}: 5, 25, 50, 75, 95 % at {told}; {spread.count:,} candidates"
+    return as_svg(axes, f"spread of {x_label}", titles=titles)
 
 
-def mark_shape(kind: str) -> Markup:
-    """A reference mark for a legend."""
-    if kind == "chance":
-        inner = '<line class="chance" x1="7" x2="7" y1="1" y2="13"/>'
-    elif kind == "value":
-        inner = '<line class="interval" x1="0" x2="14" y1="7" y2="7"/><circle class="value" cx="7" cy="7" r="4"/>'
-    else:
-        inner = f'<path class="mark {escape(kind)}" d="{_shape(kind, 7, 7)}"/>'
-    return Markup(f'<svg class="key" viewBox="0 0 14 14" aria-hidden="true">{inner}</svg>')
-
-
-def _shape(kind: str, x: float, y: float) -> str:
-    """Outline of a reference mark: each baseline has a shape of its own, so that colour is not needed to tell them."""
-    outlines = {
-        "annotators": ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
-        "generator": ((0, -5), (5, 4), (-5, 4)),
-        "position": ((-4, -4), (4, -4), (4, 4), (-4, 4)),
-        "reachable": ((-1.5, -8), (1.5, -8), (1.5, 8), (-1.5, 8)),
-    }
-    return "M" + "L".join(f"{x + dx:.1f} {y + dy:.1f}" for dx, dy in outlines[kind]) + "Z"
-
-
-def _curve(stretch: Sequence[Piece], x: Axis, y: Axis, n: int, label: str, width: int) -> str:
-    """One unbroken stretch: the range as a band where there is one, the mean as a line, a single point as a dot."""
-    colour = f"c{n % COLOURS}" + (" dashed" if n >= COLOURS else "")
-
-    def at(px: float, py: float) -> str:
-        bottom = _HEIGHT - _BOTTOM
-        # Far beyond the frame there is nothing to see, and huge coordinates would only make the page longer.
-        height = min(max(y.place(py, bottom, _TOP), -1e3), 1e3)
-        return f"{x.place(px, _LEFT, width - _RIGHT):.1f} {height:.1f}"
-
-    title = f"<title>{escape(label)}: {number(stretch[-1].mean)} at {number(stretch[-1].x)}</title>"
-    if len(stretch) == 1:
-        px, py = at(stretch[0].x, stretch[0].mean).split()
-        return f'<circle class="dot {colour}" cx="{px}" cy="{py}" r="3.5">{title}</circle>'
-    band = ""
+def _draw(axes: Axes, stretch: Sequence[Piece], n: int, line: Line, titles: dict[str, str]) -> None:
+    """One unbroken stretch: the range as a band where there is one, the mean as a line, few points as dots."""
+    colour = _colour(n, line)
+    x, y = [piece.x for piece in stretch], [piece.mean for piece in stretch]
     if any(piece.high > piece.low for piece in stretch):
-        outline = [at(p.x, p.high) for p in stretch] + [at(p.x, p.low) for p in reversed(stretch)]
-        band = f'<path class="band {colour}" d="M{"L".join(outline)}Z"/>'
-    path = f'<path class="line {colour}" d="M{"L".join(at(p.x, p.mean) for p in stretch)}">{title}</path>'
-    dots = ""
-    if len(stretch) <= 12:
-        dots = "".join(
-            '<circle class="dot {}" cx="{}" cy="{}" r="2.6"><title>{}: {} at {}</title></circle>'.format(
-                colour, *at(p.x, p.mean).split(), escape(label), number(p.mean), number(p.x)
-            )
-            for p in stretch
-        )
-    return band + path + dots
-
-
-def _bins(values: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    low, high = float(values.min()), float(values.max())
-    if not high - low > 1e-12 * max(1.0, abs(low)):
-        low, high = low - 0.5, high + 0.5
-    counts, edges = np.histogram(values, bins, (low, high))
-    return counts, edges
+        low, high = axes.get_ylim()
+        reach = high - low  # far beyond the frame there is nothing to see, and huge numbers overflow
+        lows = [max(piece.low, low - reach) for piece in stretch]
+        axes.fill_between(x, lows, [min(piece.high, high + reach) for piece in stretch], color=colour, alpha=0.2, lw=0)
+    if len(stretch) > 1:
+        drawn = axes.plot(x, y, color=colour, linewidth=1.3 if line.quiet else 1.9, linestyle=_dashes(n))[0]
+        drawn.set_gid(f"line{n}-{x[0]:g}")
+        titles[f"line{n}-{x[0]:g}"] = f"{line.label}: {number(y[-1])} at {number(x[-1])}"
+    if len(stretch) <= _FEW_POINTS and not line.quiet:
+        for k, (px, py) in enumerate(zip(x, y, strict=True)):
+            (dot,) = axes.plot([px], [py], "o", color=colour, markersize=4.6, clip_on=False)
+            dot.set_gid(f"dot{n}-{x[0]:g}-{k}")
+            titles[f"dot{n}-{x[0]:g}-{k}"] = f"{line.label}: {number(py)} at {number(px)}"
 
 
 def _bars(
     layers: Sequence[tuple[NDArray[np.int64], str]], edges: NDArray[np.float64], *, x_label: str, y_label: str
 ) -> Markup:
-    """Stacked bars; every layer has a count for each bar and a CSS class."""
-    x = axis_of(float(edges[0]), float(edges[-1]), grow=False)
-    y = axis_of(0, float(sum(counts for counts, _ in layers).max()), ticks=4)  # type: ignore[union-attr]
-    parts = [*_frame(x, y, x_label, y_label, SMALL)]
+    """Stacked bars; every layer has a count for each bar and a colour of the page."""
+    height = float(sum(counts for counts, _ in layers).max())  # type: ignore[union-attr]
+    axes = new_axes(
+        axis_of(float(edges[0]), float(edges[-1]), grow=False),
+        axis_of(0, height, ticks=4),
+        x_label=x_label,
+        y_label=y_label,
+        width=SMALL,
+    )
     below = np.zeros(len(edges) - 1)
+    titles = {}
     for counts, colour in layers:
         for n in np.flatnonzero(counts):
-            left, right = (x.place(float(edge), _LEFT, SMALL - _RIGHT) for edge in edges[n : n + 2])
-            top = y.place(float(below[n] + counts[n]), _HEIGHT - _BOTTOM, _TOP)
-            bottom = y.place(float(below[n]), _HEIGHT - _BOTTOM, _TOP)
-            parts.append(
-                f'<rect class="{colour}" x="{left + 0.4:.1f}" y="{top:.1f}" width="{max(0.5, right - left - 0.8):.1f}" '
-                f'height="{bottom - top:.1f}"><title>{number(edges[n])} to {number(edges[n + 1])}: {int(counts[n]):,}'
-                "</title></rect>"
-            )
+            size = edges[n + 1] - edges[n]
+            (bar,) = axes.bar(edges[n] + size / 2, counts[n], size * 0.88, below[n], color=ink(colour))
+            bar.set_gid(f"{colour}-{n}")
+            titles[f"{colour}-{n}"] = f"{number(edges[n])} to {number(edges[n + 1])}: {int(counts[n]):,}"
         below = below + counts
-    return _svg(parts, f"{y_label} by {x_label}", SMALL)
+    return as_svg(axes, f"{y_label} by {x_label}", titles=titles)
 
 
-def _frame(x: Axis, y: Axis, x_label: str, y_label: str, width: int) -> Iterable[str]:
-    """Grid, tick marks and labels."""
-    bottom, right = _HEIGHT - _BOTTOM, width - _RIGHT
-    for tick in y.ticks:
-        at = y.place(tick, bottom, _TOP)
-        yield f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        yield f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{y.label(tick)}</text>'
-    for tick in x.ticks:
-        at = x.place(tick, _LEFT, right)
-        yield f'<line class="tick" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
-        yield f'<text x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{x.label(tick)}</text>'
-    yield f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
-    middle = (_LEFT + right) / 2
-    yield f'<text class="label" x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
-    yield f'<text class="label" x="{_LEFT}" y="12">{escape(y_label)}</text>'
+def _edges(values: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    low, high = float(values.min()), float(values.max())
+    if not high - low > 1e-12 * max(1.0, abs(low)):
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
 
 
-def _svg(parts: Sequence[str], description: str, width: int) -> Markup:
-    shape = f'viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="{escape(description)}"'
-    return Markup(f'<svg class="chart" {shape}>{"".join(parts)}</svg>')
+def _colour(n: int, line: Line) -> str:
+    return ink("ink-3") if line.quiet else ink(f"c{n % COLOURS}")
+
+
+def _dashes(n: int) -> str | tuple[int, tuple[int, int]]:
+    return "solid" if n < COLOURS else (0, (6, 4))

@@ -1,4 +1,4 @@
-"""Where the model is most sure and people say the opposite, with the pictures."""
+"""Where the model is most sure, and people clearly say the opposite or the same; with the pictures."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A comparison that the model orders against people's clear verdict.
+    """A comparison on which people's verdict is clear: the model is sure of the opposite, or of the same.
 
     Attributes:
-        preferred: The candidate that people preferred; it has the lower score.
+        preferred: The candidate that people preferred.
         other: The other.
         ties: Votes for a tie.
-        margin: Score of ``other`` minus score of ``preferred``.
+        margin: How far apart the two scores are; 0 or more.
     """
 
     dimension: str
@@ -137,14 +137,28 @@ def worst_disagreements(
         count: How many at most.
         thumbnails: Where pictures come from.
     """
+    return _most_sure(pairs, scores, dimension, -1, count=count, thumbnails=thumbnails)
+
+
+def surest_agreements(
+    pairs: pd.DataFrame, scores: pd.DataFrame, dimension: str, *, count: int, thumbnails: Thumbnails
+) -> list[Disagreement]:
+    """The same of the comparisons that the model orders as people do: what it has learned best."""
+    return _most_sure(pairs, scores, dimension, 1, count=count, thumbnails=thumbnails)
+
+
+def _most_sure(
+    pairs: pd.DataFrame, scores: pd.DataFrame, dimension: str, side: int, *, count: int, thumbnails: Thumbnails
+) -> list[Disagreement]:
+    """With ``side`` 1 the surest on people's side, with -1 the surest on the other."""
     part = pairs[(pairs["dimension"] == dimension) & pairs["verdict"].isin([FIRST, SECOND])]
     votes = part[["votes_first", "votes_tie", "votes_second"]]
     clear = votes[["votes_first", "votes_second"]].max(axis=1) >= CLEAR * votes.sum(axis=1) - 1e-9
-    margin = (part["score_second"] - part["score_first"]) * part["verdict"]
-    wrong = part.assign(margin=margin)[clear & (margin > 0)]
-    worst = wrong.sort_values("margin", ascending=False, kind="stable").drop_duplicates("group").head(count)
+    margin = (part["score_first"] - part["score_second"]) * part["verdict"] * side
+    found = part.assign(margin=margin)[clear & (margin > 0)]
+    surest = found.sort_values("margin", ascending=False, kind="stable").drop_duplicates("group").head(count)
     of_dimension = scores[scores["dimension"] == dimension].set_index(["group", "candidate"])
-    return [_disagreement(row, of_dimension, thumbnails) for _, row in worst.iterrows()]
+    return [_disagreement(row, of_dimension, thumbnails) for _, row in surest.iterrows()]
 
 
 def _disagreement(row: pd.Series, scores: pd.DataFrame, thumbnails: Thumbnails) -> Disagreement:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rewardkit.data.predictions import Predictions
-from rewardkit.metrics.breakdown import PARTS, breakdown, evaluation_rows, pairs_of
+from rewardkit.metrics.breakdown import ORDERED, PARTS, breakdown, evaluation_rows, pairs_of
 from rewardkit.metrics.judged_pairs import FIRST, SECOND, judged_pairs
 
 MAX_PARTS = 30
@@ -153,7 +153,8 @@ def _take_apart(
         for record in breakdown(pairs, kind, protocol, draws=draws):
             rows.setdefault(record["dimension"], []).append(_row(record, name=record["part"]))
         for dimension, members in rows.items():
-            largest = sorted(members, key=lambda row: -(row.comparisons or 0))
+            counted = [row for row in members if row.comparisons] if kind in ORDERED else members
+            largest = counted if kind in ORDERED else sorted(counted, key=lambda row: -(row.comparisons or 0))
             left_out[kind, dimension] = max(0, len(largest) - MAX_PARTS)
             parts.setdefault(kind, {})[dimension] = tuple(largest[:MAX_PARTS])
     return parts, left_out

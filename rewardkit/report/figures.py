@@ -1,4 +1,4 @@
-"""The report's charts with their titles, legends and notes."""
+"""A chart with its title, legend and note; and the curves of a run, sorted into charts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 from markupsafe import Markup
 
 from rewardkit.metrics.answer_measures import PROTOCOL
-from rewardkit.report.charts import COLOURS, SMALL, WIDE, Line, histogram, line_chart, margin_histogram
-from rewardkit.report.evaluation import Evaluation, margins
-from rewardkit.report.scales import number
+from rewardkit.report.charts import COLOURS, Line, line_chart
+from rewardkit.report.drawing import SMALL, WIDE
 
 MAIN_MEASURES = ("option_accuracy", "srcc")
 """Measures of answers whose curves stand in the page's first rank."""
 
 MAX_OTHER_CURVES = 24
 """Curves of other metrics that a page shows."""
+
+MAX_COMPARED_CURVES = 6
+"""Curves of two runs that a page shows side by side."""
 
 _LOSS = "train/loss"
 
@@ -63,6 +65,18 @@ def curve_figures(curves: Mapping[str, Curve]) -> list[Figure]:
     return [figure for figure in figures if figure.svg or figure.note]
 
 
+def both_curves(ours: Mapping[str, Curve], theirs: Mapping[str, Curve], *, names: tuple[str, str]) -> list[Figure]:
+    """The loss and the held-out accuracies that both runs logged, one chart for each with both runs in it."""
+    shown = [name for name in ours if name in theirs and (name == _LOSS or name.startswith("val/"))]
+    found = []
+    for name in [name for name in shown if PROTOCOL not in name.split("/")][:MAX_COMPARED_CURVES]:
+        what = "loss" if name == _LOSS else name.rpartition("/")[2]
+        title = "Loss" if name == _LOSS else f"Held-out accuracy, {name.removeprefix('val/').replace('/', ', ')}"
+        curves = {names[0]: ours[name], names[1]: theirs[name]}
+        found.append(_figure(title, what if name == _LOSS else "accuracy", curves, {}, ""))
+    return [figure for figure in found if figure.svg]
+
+
 def _held_out(family: str, taken: Mapping[str, Curve]) -> Figure:
     """Curves of one protocol by dimension, or of one measure of answers by question (``val/[SET/]answers/MEASURE``)."""
     *around, last = family.split("/")[1:]
@@ -89,36 +103,6 @@ def _loss_figures(left: dict[str, Curve]) -> list[Figure]:
         term = family.removeprefix(f"{_LOSS}/")
         figures.append(_figure(f"Parts of {term}", "", members, {}, f"{family}/"))
     return figures
-
-
-def score_figures(evaluation: Evaluation) -> list[Figure]:
-    """A histogram of the scores of each dimension."""
-    if evaluation.predictions is None:
-        return []
-    scores = evaluation.predictions.scores
-    found = []
-    for row in evaluation.rows:
-        values = scores.loc[scores["dimension"] == row.name, "score"].dropna().to_numpy(float)
-        note = "no scores"
-        if len(values):
-            note = f"mean {number(float(values.mean()))}, standard deviation {number(float(values.std()))}"
-        found.append(Figure(row.name, histogram(values, x_label="score"), note=note))
-    return found
-
-
-def margin_figures(evaluation: Evaluation) -> list[Figure]:
-    """Score margins of the preferred candidates, right and wrong, of each dimension."""
-    if evaluation.pairs is None:
-        return []
-    found = []
-    for row in evaluation.rows:
-        values = margins(evaluation.pairs, row.name)
-        if len(values):
-            note = f"{int((values > 0).sum()):,} right, {int((values < 0).sum()):,} wrong"
-            equal = int((values == 0).sum())
-            note += f", {equal:,} equal scores" if equal else ""
-            found.append(Figure(row.name, margin_histogram(values, x_label="margin"), note=note))
-    return found
 
 
 def _take(curves: dict[str, Curve], name: str, prefix: str) -> dict[str, Curve]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-from rewardkit.report.charts import SMALL
+from rewardkit.report.drawing import SMALL
 from rewardkit.report.scales import axis_of
 
 MAX_COLUMNS = 40

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import rewardkit
 from rewardkit.config.help import show_value
@@ -15,67 +13,19 @@ from rewardkit.config.layout import RunLayout
 from rewardkit.config.options import leaves
 from rewardkit.config.schema import FitOptions
 from rewardkit.data.remote_samples import RemoteSamples
-from rewardkit.report.against import Gain, compare_evaluations
-from rewardkit.report.answers import (
-    AnswerGain,
-    AnswerSection,
-    answer_sections,
-    answers_of_run,
-    compare_answers,
-)
-from rewardkit.report.charts import share_axis
-from rewardkit.report.disagreements import Disagreement, Thumbnails, worst_disagreements
-from rewardkit.report.evaluation import Evaluation, Row, evaluate, evaluations_of_summary, summary_of_set
-from rewardkit.report.figures import Figure, curve_figures, margin_figures, score_figures
+from rewardkit.report.against import Changed, Gain, changed_between, compare_evaluations
+from rewardkit.report.answers import AnswerGain, answer_sections, answers_of_run, compare_answers
+from rewardkit.report.disagreements import Thumbnails
+from rewardkit.report.evaluation import Evaluation, evaluate, evaluations_of_summary, summary_of_set
+from rewardkit.report.figures import Figure, both_curves, curve_figures
 from rewardkit.report.run_files import Option, RunFiles, read_run, read_tables
-from rewardkit.report.scales import Axis
-from rewardkit.report.template import PAGE, environment
+from rewardkit.report.sections import set_section
+from rewardkit.report.template import environment, environment_lines, write_page
 
 DEFAULT_PROTOCOL = "strict_micro"
 """The rule for a run that names none."""
 
-DISAGREEMENTS = 6
-"""Shown of the headline dimension; of the others, ``OTHER_DISAGREEMENTS`` each."""
-OTHER_DISAGREEMENTS = 2
-
-_PART_TITLES = {"source": "Source", "tag": "Tag", "generator": "Generator", "generator_pair": "Pair of generators"}
 _LISTED_ERRORS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class PartTable:
-    """The parts of one kind, for one dimension."""
-
-    title: str
-    rows: tuple[Row, ...]
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetSection:
-    """All that the page shows of one validation set.
-
-    Attributes:
-        suffix: Behind the titles, where there is more than one set.
-        anchor: Behind the ids of the page's sections.
-        axis: Of its intervals.
-        parts: (dimension, tables), the headline dimension first.
-        disagreements: (dimension, disagreements), likewise.
-        answers: Of an evaluator: its answers to its questions.
-        answer_gains: Of two evaluators: what one gains over the other.
-    """
-
-    evaluation: Evaluation
-    suffix: str
-    anchor: str
-    axis: Axis
-    gains: list[Gain]
-    scores: list[Figure]
-    margins: list[Figure]
-    parts: list[tuple[str, list[PartTable]]]
-    disagreements: list[tuple[str, list[Disagreement]]]
-    answers: AnswerSection | None
-    answer_gains: list[AnswerGain]
 
 
 def write_report(
@@ -97,25 +47,45 @@ def write_report(
     """
     files = read_run(run)
     evaluations = evaluate_run(files)
-    gains: dict[str, list[Gain]] = {}
-    answer_gains: dict[str, list[AnswerGain]] = {}
-    other = ""
-    if against is not None:
-        their_files = read_run(against)
-        other = their_files.name
-        theirs = evaluate_run(their_files, protocol=protocol_of(files))
-        answer_gains = compare_answers(answers_of_run(files, evaluations), answers_of_run(their_files, theirs))
-        gains = compare_evaluations(evaluations, theirs, name=str(against.root), required=not answer_gains)
-    page = render(
-        files, evaluations, thumbnails=Thumbnails(folders), gains=gains, answer_gains=answer_gains, other=other
+    other = _other_run(files, evaluations, against) if against is not None else None
+    page = render(files, evaluations, thumbnails=Thumbnails(folders), other=other)
+    return write_page(run.report, page)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRun:
+    """What the page says of the run that this one is compared with.
+
+    Attributes:
+        name: Of the other run.
+        command: Its command.
+        gains: Validation set to differences of its accuracies.
+        answer_gains: Validation set to differences of an evaluator's measures.
+        changed: Options that differ.
+        curves: Charts of what both runs logged.
+    """
+
+    name: str
+    command: str
+    gains: Mapping[str, list[Gain]]
+    answer_gains: Mapping[str, list[AnswerGain]]
+    changed: list[Changed]
+    curves: list[Figure]
+
+
+def _other_run(files: RunFiles, evaluations: Sequence[Evaluation], against: RunLayout) -> OtherRun:
+    their_files = read_run(against)
+    theirs = evaluate_run(their_files, protocol=protocol_of(files))
+    answer_gains = compare_answers(answers_of_run(files, evaluations), answers_of_run(their_files, theirs))
+    name = their_files.name if their_files.name != files.name else str(against.root)
+    return OtherRun(
+        name=name,
+        command=their_files.command,
+        gains=compare_evaluations(evaluations, theirs, name=str(against.root), required=not answer_gains),
+        answer_gains=answer_gains,
+        changed=changed_between(files, their_files),
+        curves=both_curves(files.curves, their_files.curves, names=("this run", name)),
     )
-    scratch = run.report.with_name(f".{run.report.name}.tmp")
-    try:
-        scratch.write_text(page, encoding="utf-8", errors="replace")
-        os.replace(scratch, run.report)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return run.report
 
 
 def protocol_of(files: RunFiles) -> str:
@@ -151,28 +121,28 @@ def render(
     evaluations: Sequence[Evaluation],
     *,
     thumbnails: Thumbnails,
-    gains: Mapping[str, list[Gain]],
-    answer_gains: Mapping[str, list[AnswerGain]],
-    other: str,
+    other: OtherRun | None = None,
 ) -> str:
     """The page as HTML. Everything that came from a file is escaped by the template."""
     answers = answer_sections(files, evaluations)
     sets = [
-        _set_section(
+        set_section(
             evaluation,
-            n,
-            len(evaluations),
-            gains.get(evaluation.set, []),
-            thumbnails,
-            answers.get(evaluation.set),
-            answer_gains.get(evaluation.set, []),
+            suffix=f" on {evaluation.set}" if len(evaluations) > 1 else "",
+            anchor=f"-{n + 1}" if n else "",
+            thumbnails=thumbnails,
+            gains=other.gains.get(evaluation.set, ()) if other else (),
+            answers=answers.get(evaluation.set),
+            answer_gains=other.answer_gains.get(evaluation.set, ()) if other else (),
         )
         for n, evaluation in enumerate(evaluations)
     ]
     return (
         environment()
-        .get_template(PAGE)
+        .get_template("report.html.j2")
         .render(
+            title=files.name,
+            kicker="rewardkit report",
             run=files,
             version=rewardkit.__version__,
             sets=sets,
@@ -181,39 +151,10 @@ def render(
             curves=curve_figures(files.curves),
             missing_pictures=thumbnails.missing,
             changed=changed_options(files.options),
-            environment=_environment_lines(files.environment),
+            environment=environment_lines(files.environment),
             listed_errors=files.bad_samples[:_LISTED_ERRORS],
             reproduce=reproduce(files),
         )
-    )
-
-
-def _set_section(
-    evaluation: Evaluation,
-    n: int,
-    count: int,
-    gains: list[Gain],
-    thumbnails: Thumbnails,
-    answers: AnswerSection | None,
-    answer_gains: list[AnswerGain],
-) -> SetSection:
-    values = [
-        value
-        for row in evaluation.rows
-        for value in (row.value, row.low, row.high, row.reachable, *row.baselines.values())
-    ]
-    return SetSection(
-        evaluation=evaluation,
-        suffix=f" on {evaluation.set}" if count > 1 else "",
-        anchor=f"-{n + 1}" if n else "",
-        axis=share_axis(values),
-        gains=gains,
-        scores=score_figures(evaluation),
-        margins=margin_figures(evaluation),
-        parts=_part_tables(evaluation),
-        disagreements=_disagreements(evaluation, thumbnails),
-        answers=answers,
-        answer_gains=answer_gains,
     )
 
 
@@ -258,49 +199,4 @@ def reproduce(files: RunFiles) -> list[str]:
     if revision:
         lines.append(f"git checkout {shlex.quote(revision.removesuffix('+changes'))}")
     lines += ['pip install -e "."', files.command]
-    return lines
-
-
-def _disagreements(evaluation: Evaluation, thumbnails: Thumbnails) -> list[tuple[str, list[Disagreement]]]:
-    """Dimension to its worst disagreements, the headline dimension first."""
-    if evaluation.pairs is None or evaluation.predictions is None:
-        return []
-    first = evaluation.headline.name if evaluation.headline else ""
-    names = sorted((row.name for row in evaluation.rows), key=lambda name: name != first)
-    found = []
-    for name in names:
-        count = DISAGREEMENTS if name == first else OTHER_DISAGREEMENTS
-        worst = worst_disagreements(
-            evaluation.pairs, evaluation.predictions.scores, name, count=count, thumbnails=thumbnails
-        )
-        if worst:
-            found.append((name, worst))
-    return found
-
-
-def _part_tables(evaluation: Evaluation) -> list[tuple[str, list[PartTable]]]:
-    """Dimension to its tables of parts, the headline dimension first; kinds with a single part say nothing new."""
-    first = evaluation.headline.name if evaluation.headline else ""
-    found = []
-    for name in sorted((row.name for row in evaluation.rows), key=lambda name: name != first):
-        tables = []
-        for kind, title in _PART_TITLES.items():
-            rows = evaluation.parts.get(kind, {}).get(name, ())
-            if len(rows) > 1:
-                tables.append(PartTable(title, rows, evaluation.left_out.get((kind, name), 0)))
-        if tables:
-            found.append((name, tables))
-    return found
-
-
-def _environment_lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The environment as names and texts."""
-    lines = []
-    for name, value in environment.items():
-        if isinstance(value, dict):
-            lines += [(str(inner), str(text)) for inner, text in value.items()]
-        elif isinstance(value, list | tuple):
-            lines.append((str(name).replace("_", " "), ", ".join(map(str, value)) or "none"))
-        else:
-            lines.append((str(name).replace("_", " "), "none" if value is None else str(value)))
     return lines

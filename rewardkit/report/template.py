@@ -1,19 +1,20 @@
-"""The page's template: everything escaped, no undefined names, and how it writes numbers."""
+"""The pages' templates: everything escaped, no undefined names, how they write numbers, and how a page is written."""
 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from rewardkit.report.charts import interval_bar, interval_scale, mark_shape
 from rewardkit.report.evaluation import Row
+from rewardkit.report.interval_bars import interval_bar, interval_scale, mark_shape
 from rewardkit.report.scales import Axis, number
-
-PAGE = "report.html.j2"
-"""The template of a run's page."""
 
 
 @cache
@@ -31,8 +32,10 @@ def environment() -> jinja2.Environment:
         "share": _share,
         "signed": _signed,
         "count": _count,
-        "minutes": _minutes,
+        "minutes": minutes,
         "plain": _plain,
+        "p_value": _p_value,
+        "cell": cell_text,
     }
     made.globals |= {
         "bar": _row_bar,
@@ -40,6 +43,31 @@ def environment() -> jinja2.Environment:
         "shape": mark_shape,
     }
     return made
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Writes a page; it appears complete or not at all, and replaces an older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        scratch.write_text(page, encoding="utf-8", errors="replace")
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return path
+
+
+def environment_lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The environment as names and texts."""
+    lines = []
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            lines += [(str(inner), str(text)) for inner, text in value.items()]
+        elif isinstance(value, list | tuple):
+            lines.append((str(name).replace("_", " "), ", ".join(map(str, value)) or "none"))
+        else:
+            lines.append((str(name).replace("_", " "), "none" if value is None else str(value)))
+    return lines
 
 
 def _row_bar(row: Row, axis: Axis, *, marks: bool, width: int) -> Markup:
@@ -65,12 +93,26 @@ def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def minutes(seconds: float) -> str:
+    """A time as a person says it."""
+    whole, rest = divmod(round(seconds), 60)
+    hours, whole = divmod(whole, 60)
+    return f"{hours} h {whole} min" if hours else f"{whole} min {rest} s" if whole else f"{rest} s"
 
 
 def _plain(value: float) -> str:
     """A score or a number of votes."""
     return number(value)
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def cell_text(value: str | int | float | None) -> str:
+    """A cell of a table of results as a person writes it; None is a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return number(value) if math.isfinite(value) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

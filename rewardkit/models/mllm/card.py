@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardkit.data.questions import QuestionSet
-from rewardkit.models.bundle_card import flat_row, table_lines, tree_lines
+from rewardkit.models.bundle_card import (
+    data_lines,
+    flat_row,
+    front_matter,
+    recipe_lines,
+    table_lines,
+    use_lines,
+)
 
 _FORMS = {
     "adapter": "what training changed; the base is needed beside it",
@@ -34,7 +41,15 @@ def evaluator_card(record: Mapping[str, Any], name: str, questions: Sequence[Que
     model, weights = record["model"], record["weights"]
     base = model.get("base")
     lines = [
+        *front_matter(record, "mllm"),
         f"# {name}: a rewardkit evaluator",
+        "",
+        f"An evaluator is a multimodal language model ({model['family']}) that answers questions about an image and "
+        f"the prompt it was made for; scores on {', '.join(record['dimensions'])} follow from the answers.",
+        "",
+        "## How to load it",
+        "",
+        "With rewardkit:",
         "",
         "```python",
         "import rewardkit",
@@ -43,6 +58,22 @@ def evaluator_card(record: Mapping[str, Any], name: str, questions: Sequence[Que
         'scores = evaluator.score(["a.jpg", "b.jpg"], "a cat with two horns")  # [2, dimensions]',
         'answers = evaluator.answers(["a.jpg", "b.jpg"], "a cat with two horns")  # one for each image and question',
         "```",
+        "",
+        "With transformers, after an export of the merged weights (answers are then written words):",
+        "",
+        "```sh",
+        f"python -m rewardkit export model={name} to=transformers out=for-transformers",
+        "```",
+        "",
+        "As plain tensors, with nothing but safetensors (`bundle.json` says what they are of):",
+        "",
+        "```python",
+        "from safetensors.torch import load_file",
+        "",
+        f'tensors = load_file("{name}/{weights["file"]}")',
+        "```",
+        "",
+        "## What a score is",
         "",
         f"- Dimensions: {', '.join(record['dimensions'])}",
         f"- A score is {_SCORES[model['scores_from']]}; NaN where no question was asked. Higher is better.",
@@ -54,13 +85,12 @@ def evaluator_card(record: Mapping[str, Any], name: str, questions: Sequence[Que
     ]
     for one in questions:
         lines += ["", f"## Questions: {one.name}", "", one.about, "", *_questions(one)]
-    lines += ["", "## Evaluation", "", *_evaluation(record["evaluation"])]
+    lines += [*data_lines(record), "", "## Evaluation", "", *_evaluation(record["evaluation"])]
     lines += ["", "## Calibration", ""]
     lines += table_lines([{"dimension": d, **flat_row(v)} for d, v in record["calibration"].items()]) or [
         "Not calibrated."
     ]
-    if record["recipe"]:
-        lines += ["", "## Recipe", "", *tree_lines(record["recipe"])]
+    lines += [*use_lines(record), *recipe_lines(record)]
     return "\n".join(lines) + "\n"
 
 

@@ -67,6 +67,7 @@ def save_evaluator(
     calibration: Mapping[str, Mapping[str, Any]] | None = None,
     evaluation: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
+    data: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Writes a bundle; the folder appears complete or not at all, and replaces an older bundle of that name.
 
@@ -81,6 +82,7 @@ def save_evaluator(
         calibration: As of ``rewardkit.models.bundle.save_bundle``.
         evaluation: Likewise.
         recipe: Likewise.
+        data: Likewise.
 
     Raises:
         UserError: No questions, or an ``adapter`` form without the base's folder.
@@ -110,6 +112,7 @@ def save_evaluator(
             "calibration": copy.deepcopy(dict(calibration or {})),
             "evaluation": [dict(row) for row in evaluation],
             "recipe": copy.deepcopy(dict(recipe or {})),
+            "data": copy.deepcopy([dict(one) for one in data]),
             "versions": versions(),
             "weights": {
                 "file": WEIGHTS,
