@@ -60,15 +60,8 @@ def share(folder: Path, options: ExportOptions, record: Mapping[str, Any]) -> No
 def _show(files: list[Outgoing], options: ExportOptions, console: Console) -> None:
     verb = "would go" if options.dry_run else "goes"
     kind = "private" if options.private else "public"
-    title = f"What {verb} to {options.hub} ({kind} where it is new)"
-    table = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 2, 0, 0),
-    )
+    console.print(Text(f"What {verb} to {options.hub} ({kind} where it is new)", style="bold"))
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("file")
     table.add_column("bytes", justify="right")
     for file in files:

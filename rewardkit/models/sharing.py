@@ -144,10 +144,11 @@ def upload(folder: Path, repository: str, *, private: bool, update: bool, messag
             right to write there.
         RewardkitError: The hub cannot be reached, or refuses.
     """
-    import httpx
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # what it tries again is told once, at the end, where it fails for good
     api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=update)
@@ -170,7 +171,8 @@ def upload(folder: Path, repository: str, *, private: bool, update: bool, messag
             ) from None
         said = error.server_message or str(error).splitlines()[0]
         raise RewardkitError(f"hub={repository}: {api.endpoint} refused (status {status}): {said}") from None
-    except (httpx.HTTPError, OSError, RuntimeError) as error:
+    # Its HTTP library is one or another by version; errors holds that library's base class.
+    except (errors.HTTPError, OSError, RuntimeError) as error:  # type: ignore[attr-defined]
         cause = error.__cause__ or error
         raise RewardkitError(
             f"hub={repository}: {api.endpoint} cannot be reached, or the connection broke ({type(cause).__name__}). "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     with serve_hub() as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
 
@@ -44,8 +47,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = build_clip_reward(architecture=tower, dimensions=("overall",))
     row = {"set": "val", "step": 9, "selected": "best of 2 validations on this set so far", "dimension": "overall",
-           "protocol": "strict_micro", "metric": "accuracy", "value": 0.61, "low": 0.55, "high": 0.66, "comparisons": 300,
-           "groups": 50, "chance": 0.5, "annotator_agreement": 0.8, "which_generator": 0.63}  # fmt: skip
+           "protocol": "strict_micro", "metric": "accuracy", "value": 0.61, "low": 0.55, "high": 0.66,
+           "comparisons": 300, "groups": 50, "chance": 0.5, "annotator_agreement": 0.8,
+           "which_generator": 0.63}  # fmt: skip
     data = [{"use": "training", "set": None, "groups": 4000, "images": 16000, "comparisons": {"overall": 24000},
              "answers": 0, "sources": {"hpdv2": 4000}, "made": {"action": "convert", "format": "hpdv2"},
              "digest": "ab" * 32}]  # fmt: skip
