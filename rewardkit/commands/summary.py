@@ -148,6 +148,7 @@ def print_summary(summary: Mapping[str, Any], layout: RunLayout, console: Consol
     for where, path in (("run", layout.root), ("bundle", layout.bundle), ("report", layout.report)):
         if where != "bundle" or summary["bundle"]:
             console.print(f"{where:<7} {path}", highlight=False, soft_wrap=True)
+    console.print(f"again   {summary['command']}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"took {summary['wall_s']:.0f} s", highlight=False)
 
 

@@ -11,6 +11,7 @@ import io
 import re
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -28,7 +29,7 @@ HEIGHT = 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 24, 40
 _INKS = (*(f"c{n}" for n in range(8)), "ink", "ink-2", "ink-3", "rule", "paper", "right", "wrong", "equal", "accent")
 _STAND_INS = {name: f"#fe01{n:02x}" for n, name in enumerate(_INKS)}
-_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "rewardkit", "font.size": 12.0, "path.simplify": True}
+_SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "rewardkit", "font.size": 12.0, "path.simplify": True}
 
 _HEAD = re.compile(r"^.*?(?=<svg )", re.S)
 _STYLE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>", re.S)

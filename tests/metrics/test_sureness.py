@@ -65,7 +65,7 @@ def test_nothing_to_temper_is_no_curve(predictions_of: Make) -> None:
 
 
 def test_parts_by_margin_and_votes(predictions_of: Make) -> None:
-    votes = [(5, 0, 5), (6, 0, 4), (4, 1, 0), (3, 0, 0), (1, 0, 0), (0, 0, 0)]
+    votes = [(5, 0, 5), (6, 0, 4), (4, 1, 0), (3, 0, 0), (1, 0, 0)]
     pairs = judged_pairs(predictions_of([([1.0, 0.0], [(0, 1, vote)]) for vote in votes]))
     rows = {row["part"]: row["comparisons"] for row in breakdown(pairs, "margin", "strict_micro", draws=0)}
     assert rows == {"up to 20 %": 1, "60 to 80 %": 1, "all agree": 2}
