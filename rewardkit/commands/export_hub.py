@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rewardkit.config.verbs import ExportOptions
+from rewardkit.engine.disclosure import public_value
 from rewardkit.models.bundle_record import RECORD, read_record
 from rewardkit.models.sharing import Outgoing, public_copy, upload
 
@@ -35,7 +36,7 @@ def share(folder: Path, options: ExportOptions, record: Mapping[str, Any]) -> No
             folder,
             clean,
             name=options.hub,
-            record=record,
+            record=public_value(record),
             form=options.to,
             license_=options.license,
             places=[folder.resolve(), *([Path(options.model).resolve()] if options.model else [])],

@@ -13,7 +13,7 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from rewardkit.errors import RewardkitError, UserError
@@ -26,7 +26,6 @@ SIDE_RECORD = "rewardkit.json"
 
 _TEXT = (".json", ".md", ".txt", ".yaml", ".yml", ".model", "")
 _TOKEN = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _COMMON = {"localhost", "root", "user", "home", "ubuntu", "admin", "runner", "main"}
 """Names of machines that say nothing, and stand in many a text."""
 
@@ -39,23 +38,6 @@ class Outgoing:
     size: int
 
 
-def public_value(value: Any) -> Any:
-    """A value of a record without places of this machine: of an absolute path or a URL its last part is left."""
-    if isinstance(value, Mapping):
-        return {key: public_value(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [public_value(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    if _URL.match(value):
-        scheme, _, rest = value.partition("://")
-        return f"{scheme}://…/{PurePosixPath(rest.partition('?')[0]).name}"
-    windows = PureWindowsPath(value)
-    if value.startswith(("/", "~", "./", "../")) or (windows.drive and windows.root):
-        return f"…/{windows.name if windows.drive else PurePosixPath(value).name}"
-    return value
-
-
 def public_copy(
     source: Path,
     target: Path,
@@ -66,13 +48,13 @@ def public_copy(
     license_: str | None,
     places: Sequence[Path] = (),
 ) -> list[Outgoing]:
-    """Copies a folder as it may go out: records cleaned, the card written anew.
+    """Copies a folder as it may go out: with the record that is given, the card written anew.
 
     Args:
         source: A bundle, or a folder of another library's.
         target: Must not exist.
         name: Of the repository; stands in the card.
-        record: Of the bundle it is or comes from, for the card.
+        record: Of the bundle it is or comes from, without places of this machine; it replaces the bundle's own.
         form: What the folder is.
         license_: For the card; None states none.
         places: Folders of this machine that no file may tell, beside the home and the working folder.
@@ -84,7 +66,7 @@ def public_copy(
         UserError: A file would tell a secret or a place of this machine.
     """
     shutil.copytree(source, target, symlinks=False)
-    told = {**public_value(record), **({"license": license_} if license_ else {})}
+    told = {**record, **({"license": license_} if license_ else {})}
     if form == "bundle":
         _write_json(target / RECORD, told)
     else:
