@@ -87,7 +87,7 @@ def test_weights_of_one_dimension_are_an_open_clip_checkpoint(tiny: Build, tmp_p
 
 def test_what_the_record_and_the_card_say(tiny: Build, tmp_path: Path) -> None:
     calibration = {"overall": {"candidates": 4, "mean": 0.25, "std": 0.5, "quantiles": {"0.5": 0.125}}}
-    rows = [{"dimension": "overall", "protocol": "strict_micro", "value": 0.75, "low": 0.7, "high": None}]
+    rows = [{"dimension": "overall", "protocol": "strict_micro", "value": 0.75, "low": 0.7, "high": 0.8}]
     folder = save_bundle(
         tmp_path / "b", tiny(), calibration=calibration, evaluation=rows, recipe={"optim": {"lr": 1e-5}, "seed": 3}
     )
@@ -99,7 +99,7 @@ def test_what_the_record_and_the_card_say(tiny: Build, tmp_path: Path) -> None:
     assert loaded.record["model"]["architecture"]["config"]["quick_gelu"] is False
     card = (folder / "README.md").read_text()
     for said in (
-        "strict_micro | 0.7500 | 0.7000 |  |",
+        "| overall | strict_micro | 0.7500 | 0.700 to 0.800 |",
         "| overall | 4 | 0.2500",
         "`optim.lr = 1e-05`",
         "Higher is better",
