@@ -6,6 +6,7 @@ import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -78,6 +79,7 @@ def finish_sweep(
         "best": best.number if best else None,
     }
     write_results(root, rows, about=about)
+    page = _write_page(root, rows, planned) if records else None
     pictured = draw_sweep(root / "sweep.png", records, metric=sweep.metric, parameters=dict(sweep.parameters))
     if records:
         console.print(results_table(sweep, records, best))
@@ -94,7 +96,24 @@ def finish_sweep(
     console.print(f"results {root / 'results.csv'}", highlight=False, soft_wrap=True)
     if pictured:
         console.print(f"picture {root / 'sweep.png'}", highlight=False, soft_wrap=True)
+    if page is not None:
+        console.print(f"report  {page}", highlight=False, soft_wrap=True)
     return best is not None
+
+
+def _write_page(root: Path, rows: Sequence[Mapping[str, Any]], planned: Planned) -> Path:
+    """The sweep's ``report.html``."""
+    from rewardkit.report.sweep_page import write_sweep_page
+
+    assert planned.sweep.metric is not None
+    return write_sweep_page(
+        root / "report.html",
+        rows,
+        name=f"{planned.sweep.name}/{root.name}",
+        metric=planned.sweep.metric.name,
+        maximize=planned.sweep.metric.maximize,
+        commands=[f"python -m rewardkit sweep {shlex.join(planned.arguments)}"],
+    )
 
 
 def results_table(sweep: Sweep, records: Sequence[TrialRecord], best: TrialRecord | None) -> Table:

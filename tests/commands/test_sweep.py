@@ -54,6 +54,7 @@ def test_a_sweep_to_its_end_and_again(here: Path, capsys: pytest.CaptureFixture[
     rows = list(csv.DictReader((root / "results.csv").open()))
     assert [row["optim.lr"] for row in rows] == ["2.0", "2.0", "3.0", "3.0"] and rows[0]["state"] == "complete"
     assert (root / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert "Best so far" in (root / "report.html").read_text(encoding="utf-8")
     assert (root / "best/bundle/model.safetensors").read_text() == "0002"
     assert compose_fit({"recipe": str(root / "best/recipe.yaml")}).options.optim.lr == 1e-3  # the fake's config.yaml
     assert "logger=csv,tensorboard" in (root / "logs/0000.log").read_text()
