@@ -83,17 +83,14 @@ def test_fit_export_score_validate(
     summary = json.loads((done / "summary.json").read_text())
     for row in summary["sets"]["val"]["answers"]:
         assert said[row["dimension"], row["metric"]] == pytest.approx(row["value"], abs=1e-4), row
+    if name == "qwen2_5_vl":
+        assert_a_checkpoint_scores_as_its_run(done, tmp_path / "of_checkpoint")
     capsys.readouterr()
 
 
-@pytest.mark.slow
-def test_a_checkpoint_scores_as_its_run_does(shards: tuple[Path, Path], tmp_path: Path) -> None:
-    base, processor = FAMILIES["qwen2_5_vl"]()
-    base.save_pretrained(tmp_path / "published")
-    processor.save_pretrained(tmp_path / "published")
-    done = fit(tmp_path / "published", shards, tmp_path)
+def assert_a_checkpoint_scores_as_its_run(done: Path, out: Path) -> None:
     checkpoint = next(iter(sorted((done / "checkpoints").glob("*.ckpt"))))
-    assert run("export", f"model={checkpoint}", f"out={tmp_path / 'out'}") == 0
+    assert run("export", f"model={checkpoint}", f"out={out}") == 0
     group, images = answered_group(1)
-    ours, theirs = (rewardkit.load(folder).score(images, group.prompt) for folder in (done, tmp_path / "out"))
+    ours, theirs = (rewardkit.load(folder).score(images, group.prompt) for folder in (done, out))
     assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())

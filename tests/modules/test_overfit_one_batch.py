@@ -72,8 +72,17 @@ def a_model(kind: str, clip: Path, blip: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("term", ["bradley_terry", "rao_kupper", "plackett_luce", "huber"])
-@pytest.mark.parametrize("kind", ["clip", "blip"])
+@pytest.mark.parametrize(
+    ("kind", "term"),
+    # Objectives see scores alone: of a BLIP one is enough.
+    [
+        ("clip", "bradley_terry"),
+        ("clip", "rao_kupper"),
+        ("clip", "plackett_luce"),
+        ("clip", "huber"),
+        ("blip", "huber"),
+    ],
+)
 def test_one_batch_is_learned_by_heart(kind: str, term: str, tiny_tower: Path, tiny_blip: Path) -> None:
     model = a_model(kind, tiny_tower, tiny_blip)
     batch, ema = a_batch(model), EMA(decay=0.9)

@@ -204,7 +204,7 @@ def test_results_of_a_short_run_reach_no_page(tmp_path: Path) -> None:
 def test_the_short_studies_run_and_resume(tmp_path: Path) -> None:
     for name, plots in (("objectives", ["objectives-embedded.png"]), ("pairing", ["pairing.png"])):
         out = tmp_path / "out"
-        command = [sys.executable, str(STUDIES / f"{name}.py"), str(out), "--short"]
+        command = [sys.executable, str(STUDIES / f"{name}.py"), str(out), "--short", "--jobs", "1"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert "in all where nothing is finished yet" in done.stdout.splitlines()[0]
