@@ -27,6 +27,7 @@ from rewardkit.data.batch import Batch
 from rewardkit.engine.activations import activation_bytes, sketch
 from rewardkit.engine.hardware import Hardware
 from rewardkit.engine.plan import Plan, plan_run, size_of
+from rewardkit.engine.train import quieten
 from rewardkit.errors import EXIT_DONE, UserError
 from rewardkit.models.freezing import LayerGroup, groups_of_model
 from rewardkit.models.mllm.batch import QuestionBatch
@@ -45,6 +46,7 @@ def dry_run(options: FitOptions, origins: Mapping[str, str]) -> int:
         origins: Key to where its value was set.
     """
     console = Console()
+    quieten(None)  # what libraries warn of (few processors for so many workers, tensors without numbers) is no plan's
     hardware = build_hardware(options.trainer, planned=True)
     sketched = sketch() if options.model.kind != "mllm" and is_elsewhere(options.trainer) else None
     with sketched or nullcontext():

@@ -210,9 +210,9 @@ def test_dry_run_plans_for_machines_that_are_not_here(
     kept = [argument for argument in tiny_fit if not argument.startswith("data.micro_groups")]
     weights = "model.pretrained=laion2b_s32b_b79k"  # which are neither here nor of these towers
     assert fit(kept, "dry_run=true", "data.micro_groups=1", weights, *far) == 0
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
     there = planned(printed)
-    assert "no weights were read" in printed
+    assert "no weights were read" in printed and "Warning" not in told
     assert there["optimiser"] == pytest.approx(here["optimiser"] / 4, abs=0.01)
     assert there["sent by a rank in a step"] > 0
 
