@@ -124,7 +124,8 @@ def test_a_signal_to_rank_0_saves_what_all_ranks_hold(
     wait_for_a_checkpoint(run)
     os.kill(rank_0, signal.SIGUSR1)
     codes, printed = two_ranks.finish()
-    assert codes == [[75], [75]], printed
+    # A rank that rank 0 has started itself ends with 0 (``started_by_rank_0``).
+    assert codes[0] == [75] and codes[1] in ([75], [0]), printed
     assert "continue with: python -m rewardkit fit resume=" in printed[0] and "Traceback" not in "".join(printed)
     assert not run.is_finished and run.last_checkpoint.exists()
 
