@@ -46,22 +46,23 @@ def draw_sweep(path: Path, records: Sequence[TrialRecord], *, metric: Metric, pa
 
 
 def _draw_best_so_far(axes: Axes, records: Sequence[TrialRecord], metric: Metric) -> None:
-    ended = [record for record in records if record.state == "complete"]
-    early = [record for record in records if record.state == "stopped early"]
-    axes.scatter(
-        [r.number for r in early], [r.value for r in early], marker="x", color=_GREY, s=30, label="stopped early"
-    )
-    axes.scatter([r.number for r in ended], [r.value for r in ended], color=_LINE, s=30, label="trial", zorder=3)
+    ended, early = _points(records, "complete"), _points(records, "stopped early")
+    axes.scatter([*early], [*early.values()], marker="x", color=_GREY, s=30, label="stopped early")
+    axes.scatter([*ended], [*ended.values()], color=_LINE, s=30, label="trial", zorder=3)
     best: list[float] = []
-    for record in ended:
-        value = float(record.value or 0.0)
+    for value in ended.values():
         best.append(value if not best or metric.better(value, best[-1]) else best[-1])
-    axes.step([r.number for r in ended], best, where="post", color=_DARK, linewidth=1.4, label="best so far")
+    axes.step([*ended], best, where="post", color=_DARK, linewidth=1.4, label="best so far")
     axes.set_xlabel("trial")
     axes.set_ylabel(metric.name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="best")
+
+
+def _points(records: Sequence[TrialRecord], state: str) -> dict[int, float]:
+    """Trial number to value, of the trials that ended in a state."""
+    return {r.number: float(r.value) for r in records if r.state == state and r.value is not None}
 
 
 def _draw_parallel(

@@ -265,9 +265,8 @@ def _create(path: Path, *, maximize: bool) -> None:
     """Makes the file beside its name first: a kill while Optuna makes its tables would leave half of them."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
-    direction = "maximize" if maximize else "minimize"
     storage = optuna.storages.RDBStorage(f"sqlite:///{part}")
-    optuna.create_study(study_name=_NAME, storage=storage, direction=direction)
+    optuna.create_study(study_name=_NAME, storage=storage, direction="maximize" if maximize else "minimize")
     storage.engine.dispose()
     os.replace(part, path)
 
