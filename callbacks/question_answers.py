@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from rewardkit.data.answer_table import AnswerRows, AnswerTable, merge_answers, write_answers
 from rewardkit.data.batch import Batch
 from rewardkit.data.questions import QuestionSet
+from rewardkit.metrics.answer_measures import PROTOCOL
 from rewardkit.metrics.answer_rows import answer_rows
 from rewardkit.metrics.answer_sets import answers_of_table
 from rewardkit.models.mllm.answers import likeliest_answers
@@ -103,7 +104,9 @@ class QuestionAnswers(Callback):
             for row in rows:
                 if row["value"] is not None:
                     question = row["dimension"].replace(" ", "_")
-                    metrics[f"{prefix}/{row['protocol']}/{row['metric']}/{question}"] = row["value"]
+                    # Pairs of answers have the name of their rule: preferences that people voted on are another thing.
+                    measure = row["metric"] if row["protocol"] == PROTOCOL else row["protocol"]
+                    metrics[f"{prefix}/answers/{measure}/{question}"] = row["value"]
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
 
