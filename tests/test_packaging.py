@@ -115,7 +115,7 @@ def test_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import rewardkit, rewardkit.callbacks.guards, rewardkit.report.template as template\n"
-        "print(rewardkit.__file__); template.environment().get_template(template.PAGE)\n"
+        "print(rewardkit.__file__); template.environment().get_template('report.html.j2')\n"
         "from rewardkit.config.recipes import shipped_recipes, compose_fit\n"
         "print(*[compose_fit({'recipe': name}).options.recipe for name in shipped_recipes()])"
     )
