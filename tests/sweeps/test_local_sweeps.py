@@ -148,6 +148,7 @@ def test_an_interrupted_sweep_saves_its_trials_and_goes_on(tmp_path: Path) -> No
 
 def test_interrupted_says_which_signal(tmp_path: Path) -> None:
     study, seen = study_of(tmp_path, GRID), []
+    before = signal.getsignal(signal.SIGINT)
 
     def say(line: str) -> None:
         if not seen:
@@ -157,7 +158,7 @@ def test_interrupted_says_which_signal(tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as caught:
         run_local(study, plan_of(tmp_path, "wait=0.3"), jobs=1, say=say)
     assert caught.value.number == signal.SIGINT
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_failed_trial_is_told_and_ends_nothing(tmp_path: Path) -> None:
