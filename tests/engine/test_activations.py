@@ -45,7 +45,9 @@ def test_a_sketch_keeps_what_the_model_keeps(
         for kind in (False, True)
     )
     assert size == other
-    assert whole - 6_000 < sketched <= whole and sketched > 50_000, "but for what the objective keeps"
+    # Each of the four blocks that is computed again may keep the state of the CPU's generator, which no sketch has.
+    apart = 6_000 + (4 * torch.get_rng_state().nbytes if recomputed else 0)
+    assert whole - apart < sketched <= whole and sketched > 50_000, "but for what the objective keeps"
 
 
 def test_a_sketch_takes_no_memory() -> None:
