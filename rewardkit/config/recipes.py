@@ -55,18 +55,32 @@ def find_recipe(name: str) -> Path:
     Raises:
         UserError: There is no such recipe.
     """
-    shipped = shipped_recipes()
+    listed = "`python -m rewardkit recipes list` shows those there are"
+    return find_named("recipe", name, shipped_recipes(), listed)
+
+
+def find_named(key: str, name: str, shipped: Mapping[str, Path], listed: str) -> Path:
+    """A file that ships, by its name, or one of the user's own, by its path.
+
+    Args:
+        key: What the command line calls it.
+        name: What it was given.
+        shipped: Name to path.
+        listed: Says, in a message, which there are.
+
+    Raises:
+        UserError: There is none.
+    """
     if name in shipped:
         return shipped[name]
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or "/" in name:
         if path.is_file():
             return path
-        raise UserError(f"recipe={name}: there is no such file. Recipes by name: {', '.join(shipped)}.")
-    hint = did_you_mean(name, shipped)
+        raise UserError(f"{key}={name}: there is no such file. {key.capitalize()}s by name: {', '.join(shipped)}.")
     raise UserError(
-        f"recipe={name}: there is no such recipe.{hint} `python -m rewardkit recipes list` shows those there are; "
-        "a file of your own is given by its path (./mine.yaml)."
+        f"{key}={name}: there is no such {key}.{did_you_mean(name, shipped)} {listed}; a file of your own is given by "
+        "its path (./mine.yaml)."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from rewardkit.config.messages import did_you_mean
-from rewardkit.config.recipes import UniqueKeys, recipes_folder
+from rewardkit.config.recipes import UniqueKeys, find_named, recipes_folder
 from rewardkit.config.sweep_parameters import Parameter, read_parameters
 from rewardkit.errors import ConfigError, UserError
 
@@ -118,17 +118,7 @@ def find_sweep(name: str) -> Path:
         UserError: There is no such sweep.
     """
     shipped = shipped_sweeps()
-    if name in shipped:
-        return shipped[name]
-    path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml") or "/" in name:
-        if path.is_file():
-            return path
-        raise UserError(f"sweep={name}: there is no such file. Sweeps by name: {', '.join(shipped)}.")
-    raise UserError(
-        f"sweep={name}: there is no such sweep.{did_you_mean(name, shipped)} There are {', '.join(shipped)}; a file of "
-        "your own is given by its path (./mine.yaml)."
-    )
+    return find_named("sweep", name, shipped, f"There are {', '.join(shipped)}")
 
 
 def read_sweep(path: Path) -> Sweep:
