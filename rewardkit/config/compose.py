@@ -5,6 +5,7 @@ Every mistake of every layer is collected and reported at once, each with its fu
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -66,11 +67,16 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """One value of the command line as YAML; what YAML cannot read, or reads as a date, stays text."""
+    """One value of the command line as YAML; what YAML cannot read, or reads as a date, stays text.
+
+    So does a number that is not written as it prints: 0001 and 1.10 may be names, which only the key's kind can tell.
+    """
     try:
         value = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError:
         return text
+    if isinstance(value, int | float) and not isinstance(value, bool) and str(value) != text.strip():
+        return text.strip()
     return value if isinstance(value, str | int | float | bool | list | dict | None) else text
 
 
@@ -158,7 +164,13 @@ def _coerce(value: Any, kind: str) -> Any:
         return float(value)
     if kind.startswith("text") and isinstance(value, int | float):
         return str(value)
-    if isinstance(value, str) and (kind.startswith(("whole", "true")) or "${" in value):
+    if kind.startswith("whole") and isinstance(value, str):
+        return int(value)
+    if kind == "any" and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+        return value
+    if isinstance(value, str) and (kind.startswith("true") or "${" in value):
         raise ValueError(value)
     if kind.startswith("true") and not (value is None and kind.endswith("null")):
         raise ValueError(value)

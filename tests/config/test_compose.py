@@ -45,7 +45,9 @@ def test_all_mistakes_at_once_with_key_origin_and_nearest() -> None:
     ("key", "value"),
     [
         ("seed", True),
-        ("seed", "1"),
+        ("seed", "one"),
+        ("seed", "0x10"),
+        ("seed", "1.0"),
         ("seed", 1.0),
         ("seed", None),
         ("optim.lr", "fast"),
@@ -85,6 +87,18 @@ def test_lists_maps_and_names_of_digits() -> None:
     assert options.data.train == ["a", "b"] and options.data.val == ["c"]
     assert options.data.dimension_map == {"x": "y", "z": None}
     assert options.run.name == "12" and options.trainer.devices == "2"
+
+
+@pytest.mark.parametrize("name", ["0001", "0008", "1.10", "1_0", "0x10", "1:30", "1e3", "12", ".5"])
+def test_a_name_that_yaml_reads_as_a_number_stays_as_written(name: str) -> None:
+    options = compose(FitOptions, [Layer(COMMAND_LINE, parse_overrides([f"run.name={name}"]))]).options
+    assert options.run.name == name
+
+
+@pytest.mark.parametrize(("text", "number"), [("010", 10), ("1_000", 1000), ("+3", 3), ("7", 7)])
+def test_whole_numbers_are_decimal(text: str, number: int) -> None:
+    options = compose(FitOptions, [Layer(COMMAND_LINE, parse_overrides([f"seed={text}"]))]).options
+    assert options.seed == number
 
 
 def test_one_entry_of_a_map() -> None:
