@@ -175,6 +175,17 @@ def test_import_stays_light(module: str) -> None:
     assert done.stdout.split() == []
 
 
+def test_a_report_is_written_without_what_trains() -> None:
+    """Their imports would take longer than the page."""
+    code = (
+        "import sys, rewardkit.report.page, rewardkit.commands.picture_folders, rewardkit.commands.run_options\n"
+        "print(' '.join({'torch', 'lightning', 'transformers', 'scipy.stats'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize(
     ("source", "module", "word"),
     [

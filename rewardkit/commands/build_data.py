@@ -1,24 +1,20 @@
-"""From the options of ``fit`` to the data module; draws the embedded dataset on first use, and says what it found."""
+"""From the options of ``fit`` to the data module, and what is said of it before training."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from rewardkit.commands.build_objective import uses_captions
-from rewardkit.config.schema import AugmentOptions, CacheOptions, EmbeddedOptions, FitOptions, RemoteOptions
+from rewardkit.commands.find_sources import EMBEDDED, remote_access, sources
+from rewardkit.config.schema import AugmentOptions, FitOptions
 from rewardkit.data.augment import Augmentation
-from rewardkit.data.cache import cache_root
 from rewardkit.data.datamodule import PreferenceData
-from rewardkit.data.demo_shards import demo_shards
 from rewardkit.data.features import FeatureMaker
-from rewardkit.data.remote_access import RemoteAccess
 from rewardkit.data.source_weights import weighted
 from rewardkit.data.sources import Source
 from rewardkit.models.mllm.model import MLLMReward
@@ -27,8 +23,6 @@ from rewardkit.models.mllm.published import pixel_budget
 if TYPE_CHECKING:
     from rewardkit.engine.run_directory import Opened
     from rewardkit.models.kinds import AnyReward
-
-EMBEDDED = "embedded"
 
 
 def build_data(
@@ -93,38 +87,8 @@ def _reading(options: FitOptions, model: AnyReward) -> dict[str, Any]:
     }
 
 
-def remote_access(remote: RemoteOptions, cache: CacheOptions) -> RemoteAccess:
-    """How sources on servers are read."""
-    return RemoteAccess(cache_root(cache.dir), int(cache.max_gb * 1e9), remote.attempts, remote.timeout)
-
-
 def _augmentation(augment: AugmentOptions, seed: int) -> Augmentation | None:
     return Augmentation(augment.flip, augment.shift, seed) if augment.flip or augment.shift else None
-
-
-def sources(
-    names: Sequence[str], split: str, embedded: EmbeddedOptions, cache: CacheOptions, console: Console
-) -> list[Source]:
-    """Sources by folder or URL; ``embedded`` is drawn into the cache where it is not there yet."""
-    found = []
-    for name in names:
-        if name != EMBEDDED:
-            found.append(Source(name))
-            continue
-        groups = embedded.train_groups if split == "train" else embedded.val_groups
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(f"drawing the embedded dataset ({split})", total=groups, visible=False)
-            folder = demo_shards(
-                cache_root(cache.dir),
-                split=split,  # type: ignore[arg-type]
-                groups=groups,
-                seed=embedded.seed,
-                answers=embedded.answers,
-                max_bytes=int(cache.max_gb * 1e9),
-                progress=lambda done, bar=bar, task=task: bar.update(task, completed=done, visible=True),  # type: ignore[misc]
-            )
-        found.append(Source(str(folder), name=EMBEDDED))
-    return found
 
 
 def _named(model: AnyReward) -> str:

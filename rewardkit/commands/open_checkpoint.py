@@ -5,15 +5,10 @@ Runs on a CPU, and holds the model once: weights go from the checkpoint's files 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rewardkit.config.compose import Layer, compose
+from rewardkit.commands.run_options import options_of_run, values_of_run
 from rewardkit.config.layout import RunLayout
-from rewardkit.config.schema import FitOptions
-from rewardkit.config.show import with_null_sections
 from rewardkit.errors import UserError
 from rewardkit.models.bundle_record import find_bundle
 from rewardkit.models.kinds import AnyReward
@@ -68,24 +63,6 @@ def run_of_checkpoint(path: Path) -> Path | None:
     """The run that a checkpoint lies in."""
     root = path.parent.parent
     return root if (root / "options.json").is_file() else None
-
-
-def options_of_run(folder: Path) -> FitOptions:
-    """The options that a run was started with.
-
-    Raises:
-        UserError: The folder is no run.
-    """
-    return compose(FitOptions, [Layer(str(folder), with_null_sections(values_of_run(folder)))]).options
-
-
-def values_of_run(folder: Path) -> Mapping[str, Any]:
-    """The same as dotted key to value."""
-    file = folder / "options.json"
-    if not file.is_file():
-        raise UserError(f"{folder} is not a run's folder: it has no options.json")
-    values: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return values
 
 
 def _model_of(source: Path, stored: StoredTraining) -> AnyReward:

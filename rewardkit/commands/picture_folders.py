@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rewardkit.commands.build_data import remote_access, sources
+from rewardkit.commands.find_sources import remote_access, sources
 from rewardkit.config.schema import CacheOptions, EmbeddedOptions, RemoteOptions
 from rewardkit.data.open_index import open_index
 from rewardkit.data.remote import is_url

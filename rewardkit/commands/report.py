@@ -37,8 +37,8 @@ def _folders_of(root: Path) -> list[Path | RemoteSamples]:
     """The folders of a run's validation shards; none where its options cannot be read any more."""
     from rich.console import Console
 
-    from rewardkit.commands.open_checkpoint import options_of_run
     from rewardkit.commands.picture_folders import picture_folders
+    from rewardkit.commands.run_options import options_of_run
 
     try:
         options = options_of_run(root)

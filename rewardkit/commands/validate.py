@@ -160,7 +160,7 @@ def _fill_in_data(options: ValidateOptions) -> None:
     """Takes the validation data of the first model that is a run, where none is given."""
     if options.data.val:
         return
-    from rewardkit.commands.open_checkpoint import options_of_run
+    from rewardkit.commands.run_options import options_of_run
 
     for name in options.model:
         path = Path(name)
@@ -184,7 +184,7 @@ def _warn_of_overlap(tune: Sequence[str], options: ValidateOptions, console: Con
     """Says which prompts and images stand both in the tuning data and in the data that are judged."""
     if not tune:
         return
-    from rewardkit.commands.build_data import remote_access, sources
+    from rewardkit.commands.find_sources import remote_access, sources
     from rewardkit.data.index import ShardIndex
     from rewardkit.data.open_index import open_index
     from rewardkit.data.overlap import overlap

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from rewardkit.commands.build_data import remote_access, sources
+from rewardkit.commands.find_sources import remote_access, sources
 from rewardkit.config.verbs import ValidateOptions
 from rewardkit.data.answer_table import AnswerRows, AnswerTable, QuestionAnswer
 from rewardkit.data.batch import Batch

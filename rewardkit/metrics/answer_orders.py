@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from rewardkit.metrics.answer_measures import PROTOCOL, counts_of_answers, over_groups
 from rewardkit.metrics.answers import QuestionAnswers
@@ -134,6 +133,8 @@ def _pooled(
     """A rank correlation over all images. It is no function of sums, but one of how often each group is drawn."""
     groups = len(names)
     if groups > MOST_GROUPS:
+        from scipy import stats  # whose import takes a second or two
+
         whole = spearman(x, y) if metric == "srcc" else stats.kendalltau(x, y).statistic
         note = f"no interval: more than {MOST_GROUPS} groups"
         sums = np.array([[float(whole), 1.0]])

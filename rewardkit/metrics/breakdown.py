@@ -88,9 +88,10 @@ def _parts(pairs: pd.DataFrame, by: str) -> Iterator[tuple[str, NDArray[np.bool_
         for name in sorted(pairs["source"].unique()):
             yield str(name), (pairs["source"] == name).to_numpy()
     elif by == "tag":
-        tags = [json.loads(text) for text in pairs["tags"]]
+        codes, texts = pd.factorize(pairs["tags"])
+        tags = [json.loads(text) for text in texts]
         for kind, value in sorted({(kind, str(value)) for tag in tags for kind, value in tag.items()}):
-            yield f"{kind}={value}", np.array([str(tag.get(kind)) == value and kind in tag for tag in tags])
+            yield f"{kind}={value}", np.array([str(tag.get(kind)) == value and kind in tag for tag in tags])[codes]
     elif by in ("generator", "generator_pair"):
         first = pairs["generator_first"].fillna("").to_numpy(object)
         second = pairs["generator_second"].fillna("").to_numpy(object)

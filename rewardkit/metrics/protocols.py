@@ -233,5 +233,4 @@ def names_of_groups(rows: pd.DataFrame, groups: NDArray[np.int64]) -> NDArray[np
     numbers, places = np.unique(rows["group"].to_numpy(), return_index=True)
     places = places[np.searchsorted(numbers, groups)]
     sources, keys = (rows[column].array.take(places) for column in ("source", "key"))
-    names = [f"{source}\n{key}" for source, key in zip(sources, keys, strict=True)]
-    return np.array(names, dtype=object)
+    return (sources + "\n" + keys).to_numpy(dtype=object)

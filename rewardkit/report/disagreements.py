@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from rewardkit.data.images import decode_image
+from rewardkit.data.image_files import decode_rgb
 from rewardkit.data.remote import ShardPlace
 from rewardkit.data.remote_samples import RemoteSamples
 from rewardkit.data.shards import Sample, read_sample
@@ -89,10 +89,10 @@ class Thumbnails:
         if sample is None or candidate >= len(sample.images):
             return None
         try:
-            pixels = decode_image(sample.images[candidate])  # uint8 [3, h, w]
+            pixels = decode_rgb(sample.images[candidate])
         except RewardkitError:
             return None  # a broken image stands in data_errors.jsonl
-        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+        image = Image.fromarray(pixels)
         image.thumbnail((_SIDE, _SIDE))
         out = io.BytesIO()
         image.save(out, "JPEG", quality=_QUALITY, optimize=True)

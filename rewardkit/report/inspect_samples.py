@@ -12,7 +12,7 @@ from PIL import Image
 
 from rewardkit.data.comparisons import comparisons_of, rankings_of
 from rewardkit.data.group import AGGREGATE, NOT_APPLICABLE, Comparison, Group
-from rewardkit.data.images import decode_image
+from rewardkit.data.image_files import decode_rgb
 from rewardkit.data.index import ShardIndex
 from rewardkit.errors import BadSample
 
@@ -202,10 +202,10 @@ def _won(dimension: str, comparisons: list[Comparison], k: int) -> Line:
 def _picture(data: bytes) -> str | None:
     """A small JPEG as a data URI; None where the image cannot be decoded."""
     try:
-        pixels = decode_image(data, decode="scaled", size=_SIDE)
+        pixels = decode_rgb(data, decode="scaled", size=_SIDE)
     except BadSample:
         return None
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    image = Image.fromarray(pixels)
     image.thumbnail((_SIDE, _SIDE))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY, optimize=True)
