@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rewardkit.data.convert_early import EarlyUnits
 from rewardkit.data.convert_engines import Workers
 from rewardkit.data.convert_errors import (
     ERRORS_FILE,
@@ -40,9 +41,6 @@ from rewardkit.data.source_images import JPEG_QUALITY
 from rewardkit.errors import DataError, RewardkitError, UserError
 
 __all__ = ["ERRORS_FILE", "Converted", "Progress", "convert"]
-
-MANY_ROWS = 20_000
-"""From so many rows on there will be several shards, so that workers can be started while the rest is read."""
 
 COUNTS = ("rows", "read", "written", "candidates", "bytes", "shards")
 
@@ -153,19 +151,16 @@ def convert(
     if not src.exists():
         raise UserError(f"src={src} does not exist")
     plan = {"format": format, "src": str(src.resolve()), "options": asdict(asked), "part": part}
-    plan |= {key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format")}
+    plan |= {
+        key: str(value) for key, value in asdict(settings).items() if key not in ("work", "root", "format", "units")
+    }
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         return _finished(out, settings.work, plan, source_folder(src))
     with locked(settings.work), Workers(workers, engine) as hands:
         take_up(settings.work, plan)
         clean(settings.work)
-
-        def reading(stage: str, rows: int, total: int | None) -> None:
-            if rows >= MANY_ROWS:
-                hands.start()
-            progress(stage, rows, total)
-
-        groups, log = gather_source(reader, src, asked, settings.work, part, max_bad_fraction, reading)
+        early = EarlyUnits(settings, hands)
+        groups, log = gather_source(reader, src, asked, settings.work, part, max_bad_fraction, early, progress)
         done = Converted(rows=log.rows, bad_rows=list(log.bad), notes=Counter(log.notes))
         reports = _do_all(settings, groups, done, out, hands, progress)
         _add_up(done, reports)
@@ -219,7 +214,7 @@ def _do_all(
     before = groups - sum(min(settings.groups, groups - unit * settings.groups) for unit in todo)
     progress("groups", before, groups)
     read, bad = 0, list[BadGroup]()
-    for report in hands.do(settings, todo, lambda number: progress("groups", before + number, groups)):
+    for report in hands.do(settings, todo, lambda number: progress("groups", min(before + number, groups), groups)):
         read += report.read
         bad += report.bad_groups
         if len(bad) >= HOPELESS and 2 * len(bad) > read:

@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from rewardkit.data.convert_unit import UnitReport, UnitSettings, do_unit
+from rewardkit.data.gathered import Stored
 from rewardkit.data.prompt_tokens import prompt_tokens
 from rewardkit.errors import RewardkitError, UserError
 
@@ -38,6 +40,7 @@ class Workers:
         self._context.set_forkserver_preload([do_unit.__module__])
         self._counted = self._context.Value("q", 0)
         self._pool: ProcessPoolExecutor | None = None
+        self._begun: dict[int, tuple[UnitSettings, Future[UnitReport]]] = {}
 
     def __enter__(self) -> Workers:
         return self
@@ -52,6 +55,30 @@ class Workers:
             self._pool = ProcessPoolExecutor(self._count, self._context, _begin_worker, (self._counted,))
             for _ in range(self._count):
                 self._pool.submit(_warm_up)
+
+    @property
+    def free(self) -> bool:
+        """Whether a process waits for work, or soon will."""
+        under_way = sum(not future.done() for _, future in self._begun.values())
+        return self._pool is not None and under_way <= self._count
+
+    def begin(self, settings: UnitSettings, unit: int, groups: Sequence[Stored]) -> None:
+        """Gives a unit to a process ahead of ``do``, which then finds it done, or waits for it.
+
+        Args:
+            settings: With a folder of their own for units; ``do`` brings the unit from there.
+            unit: Its number.
+            groups: What the unit is made of.
+        """
+        assert self._pool is not None
+        with suppress(BrokenProcessPool):  # which `do` tells
+            self._begun[unit] = settings, self._pool.submit(_in_worker, settings, unit, 1, groups)
+
+    def forget(self, unit: int) -> None:
+        """Makes ``do`` do a unit anew that was begun; waits for a process that is at it."""
+        _, future = self._begun.pop(unit, (None, None))
+        if future is not None and not future.cancel():
+            wait([future])
 
     def do(self, settings: UnitSettings, units: Sequence[int], done: Callable[[int], None]) -> Iterator[UnitReport]:
         """Does units; their reports in any order.
@@ -71,7 +98,7 @@ class Workers:
             return _with_ray(settings, units, done)
         processes = min(self._count, len(units))
         threads = max(1, self._count // processes)
-        if processes > 1:
+        if processes > 1 or self._begun:
             return self._with_processes(settings, units, threads, done)
         return _here(settings, units, threads, done)
 
@@ -81,18 +108,34 @@ class Workers:
         self.start()
         assert self._pool is not None
         try:
-            pending = {self._pool.submit(_in_worker, settings, unit, threads) for unit in units}
+            unit_of = {
+                self._begun[unit][1]
+                if unit in self._begun
+                else self._pool.submit(_in_worker, settings, unit, threads): unit
+                for unit in units
+            }
+            pending = set(unit_of)
             while pending:
                 ready, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 done(self._counted.value)
                 for future in ready:
-                    yield future.result()
+                    report = future.result()
+                    self._bring(settings, unit_of[future])
+                    yield report
         except BrokenProcessPool:
             raise RewardkitError(
                 "a worker was killed (by the system, for want of memory?); the same command goes on where it stopped, "
                 "workers=1 needs less memory"
             ) from None
         done(self._counted.value)
+
+    def _bring(self, settings: UnitSettings, unit: int) -> None:
+        """Puts a finished unit that was begun ahead where the others lie."""
+        ahead, _ = self._begun.get(unit, (None, None))
+        if ahead is not None:
+            place = settings.folder(unit)
+            place.parent.mkdir(exist_ok=True)
+            ahead.folder(unit).rename(place)
 
 
 def _here(
@@ -128,12 +171,12 @@ def _begin_worker(counted: Any) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _in_worker(settings: UnitSettings, unit: int, threads: int) -> UnitReport:
+def _in_worker(settings: UnitSettings, unit: int, threads: int, groups: Sequence[Stored] | None = None) -> UnitReport:
     def tick() -> None:
         with _counted.get_lock():
             _counted.value += 1
 
-    return do_unit(settings, unit, threads, tick)
+    return do_unit(settings, unit, threads, tick, groups)
 
 
 def _with_ray(settings: UnitSettings, units: Sequence[int], done: Callable[[int], None]) -> Iterator[UnitReport]:

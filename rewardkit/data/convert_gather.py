@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rewardkit.data.convert_early import EarlyUnits, remove_early
 from rewardkit.data.convert_errors import with_listing
 from rewardkit.data.convert_work import gathered, note_gathered, out_of
 from rewardkit.data.formats import looks_like
@@ -18,6 +19,9 @@ from rewardkit.data.reading.statements import Said
 from rewardkit.data.source_folder import refused_entries
 from rewardkit.data.spool import Spool
 from rewardkit.errors import DataError, RewardkitError, UserError
+
+LOOK_EVERY = 1000
+"""Statements between two looks at how far reading is."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage (``rows`` or ``groups``), how many are done, and how many there are where that is known."""
@@ -30,6 +34,7 @@ def gather_source(
     work: Path,
     part: tuple[int, int] | None,
     max_bad_fraction: float,
+    early: EarlyUnits,
     progress: Progress,
 ) -> tuple[int, ReadLog]:
     """Reads a source into the spool of the work folder, where an earlier attempt has not done so.
@@ -45,20 +50,27 @@ def gather_source(
     known = gathered(work, source_folder(src))
     if known is not None:
         return known
+    remove_early(work)
     shutil.rmtree(work / "units", ignore_errors=True)  # of a source that has changed since
     (work / "spool.sqlite").unlink(missing_ok=True)  # perhaps half-written
     log = ReadLog(max_bad_fraction)
     try:
-        with Spool(work, part) as spool:
-            said = _counting(reader.read(src, options, log), log, progress)
-            groups = gather(said, spool, log)
+        with Spool(work, part, said=early.said) as spool:
+
+            def look(rows: int, total: int | None) -> None:
+                progress("rows", rows, total)
+                early.look(spool)
+
+            groups = gather(_counting(reader.read(src, options, log), log, look), spool, log)
         for archive, entry, reason in refused_entries(source_folder(src)):
             log.notes[f"entry {entry!r} of {archive} is never read: {reason}"] += 1
         log.judge()
         if not groups:
             where = f"part {part[0] + 1} of {part[1]} of " if part else ""
             raise DataError(f"{where}the source {src} holds no groups")
+        early.settle()
     except BaseException as error:
+        early.abandon()
         shutil.rmtree(work, ignore_errors=True)
         if isinstance(error, UserError | DataError):
             raise _with_hint(error, reader, src, work) from None
@@ -69,12 +81,12 @@ def gather_source(
     return groups, log
 
 
-def _counting(said: Iterable[Said], log: ReadLog, progress: Progress) -> Iterator[Said]:
+def _counting(said: Iterable[Said], log: ReadLog, look: Callable[[int, int | None], None]) -> Iterator[Said]:
     for number, statement in enumerate(said):
-        if number % 1000 == 0:
-            progress("rows", log.rows, None)
+        if number % LOOK_EVERY == 0:
+            look(log.rows, None)
         yield statement
-    progress("rows", log.rows, log.rows)
+    look(log.rows, log.rows)
 
 
 def _with_hint(error: RewardkitError, reader: Format, src: Path, work: Path) -> RewardkitError:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rewardkit.data.gathered import Gathered, Stored, gathered
 from rewardkit.data.group import Candidate, Group
 from rewardkit.data.grouping import Grouped, build_group
 from rewardkit.data.index_rows import ShardRows
@@ -36,7 +37,7 @@ class UnitSettings:
     """What every unit of a conversion is told.
 
     Attributes:
-        work: The conversion's work folder, with the spool and ``units/``.
+        work: The conversion's work folder, with the spool.
         root: The source's folder.
         format: Name of the format, for the records' provenance.
         source: Name of the data set, likewise.
@@ -48,6 +49,7 @@ class UnitSettings:
         quality: Of JPEGs that are made smaller.
         decode: Decode every image.
         outside: Permit images outside the source's folder.
+        units: Folder in the work folder for finished units.
     """
 
     work: Path
@@ -62,10 +64,11 @@ class UnitSettings:
     quality: int = JPEG_QUALITY
     decode: bool = False
     outside: bool = False
+    units: str = "units"
 
     def folder(self, unit: int) -> Path:
         """Where a finished unit lies."""
-        return self.work / "units" / f"{unit:06d}"
+        return self.work / self.units / f"{unit:06d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,13 @@ class UnitReport:
         return cls(**record)
 
 
-def do_unit(settings: UnitSettings, unit: int, threads: int = 1, tick: Callable[[], None] = lambda: None) -> UnitReport:
+def do_unit(
+    settings: UnitSettings,
+    unit: int,
+    threads: int = 1,
+    tick: Callable[[], None] = lambda: None,
+    groups: Sequence[Stored] | None = None,
+) -> UnitReport:
     """Writes one unit; where it is there already, only its report is read.
 
     The folder appears under its name when all of it is written, so that a kill at any moment loses the unit as a
@@ -131,6 +140,7 @@ def do_unit(settings: UnitSettings, unit: int, threads: int = 1, tick: Callable[
         unit: Number of the unit, from 0.
         threads: Threads that read, check and resize images.
         tick: Called after each group.
+        groups: The unit's groups, none of which has images that came as bytes; None takes them from the spool.
 
     Raises:
         RewardkitError: The disk is full, the spool is damaged, or reading fails for another reason than a bad image.
@@ -142,7 +152,12 @@ def do_unit(settings: UnitSettings, unit: int, threads: int = 1, tick: Callable[
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
-        report = _write_unit(settings, unit, part, threads, tick)
+        if groups is not None:
+            report = _write_unit(settings, part, gathered(groups), None, threads, tick)
+        else:
+            with Spool(settings.work) as spool:
+                said = spool.groups(unit * settings.groups, (unit + 1) * settings.groups)
+                report = _write_unit(settings, part, said, spool, threads, tick)
         report.save(part / REPORT_FILE)
         part.rename(done)
     except OSError as error:
@@ -154,15 +169,18 @@ def do_unit(settings: UnitSettings, unit: int, threads: int = 1, tick: Callable[
     return report
 
 
-def _write_unit(settings: UnitSettings, unit: int, folder: Path, threads: int, tick: Callable[[], None]) -> UnitReport:
+def _write_unit(
+    settings: UnitSettings,
+    folder: Path,
+    groups: Iterable[Gathered],
+    spool: Spool | None,
+    threads: int,
+    tick: Callable[[], None],
+) -> UnitReport:
     report = UnitReport()
     rows: dict[int, ShardRows] = {}
-    with (
-        Spool(settings.work) as spool,
-        ShardWriter(folder, settings.name, max_groups=2**31, max_bytes=settings.shard_bytes) as writer,
-    ):
-        start = unit * settings.groups
-        for group, images in _with_images(settings, spool, start, report, threads):
+    with ShardWriter(folder, settings.name, max_groups=2**31, max_bytes=settings.shard_bytes) as writer:
+        for group, images in _with_images(settings, groups, spool, report, threads):
             tick()
             if isinstance(images, BadGroup):
                 report.bad_groups.append(images)
@@ -180,13 +198,13 @@ def _write_unit(settings: UnitSettings, unit: int, folder: Path, threads: int, t
 
 
 def _with_images(
-    settings: UnitSettings, spool: Spool, start: int, report: UnitReport, threads: int
+    settings: UnitSettings, groups: Iterable[Gathered], spool: Spool | None, report: UnitReport, threads: int
 ) -> Iterator[tuple[Group, list[ShardImage] | BadGroup]]:
     """The unit's groups in their order, their images read and checked by threads a little ahead of the writer."""
     source = SourceFolder(settings.root, outside=settings.outside)
 
     def built() -> Iterator[Grouped]:
-        for said in spool.groups(start, start + settings.groups):
+        for said in groups:
             grouped = build_group(said, settings.format)
             report.read += 1
             report.bad_rows += grouped.bad
@@ -197,6 +215,8 @@ def _with_images(
         return _prepare(settings, source, grouped, datas)
 
     def stored(grouped: Grouped) -> list[bytes | None]:
+        if spool is None:
+            return [None] * len(grouped.images)
         return [None if place.offset is None else spool.read(place) for place in grouped.images]
 
     if threads == 1:

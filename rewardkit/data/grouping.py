@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rewardkit.data.gathered import Gathered, ImagePlace
 from rewardkit.data.group import Answer, Candidate, Comparison, Group, Ranking
 from rewardkit.data.reading.format import BadRow, Format, ReadLog
 from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
-from rewardkit.data.spool import Gathered, ImagePlace, Spool
+from rewardkit.data.spool import Spool
 
 
 @dataclass(slots=True)

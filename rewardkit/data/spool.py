@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rewardkit.data.packed_statements import pack, unpack
+from rewardkit.data.gathered import Gathered, ImagePlace, Stored, gathered
+from rewardkit.data.packed_statements import pack
 from rewardkit.data.reading.statements import Said, Statement, WholeRecord
 from rewardkit.errors import DataError, UserError
 
@@ -32,44 +31,10 @@ WAITING_CHARACTERS = 1 << 24
 TOGETHER = 256
 """Statements of one group that are turned into text together, at most."""
 
+
 _Names: TypeAlias = tuple[str] | tuple[str | None, str]
 _Known: TypeAlias = tuple[int | None, str | None]
 """A group's number, None where it is of another part, and its id."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePlace:
-    """Where an image's bytes lie: a file of the source, or a range of the spool's own file of bytes.
-
-    Attributes:
-        name: The image's name in its group.
-        folder: Folder inside the source that the name is relative to.
-        offset: First byte in the spool's file; None where it is a file of the source.
-        length: Bytes there.
-    """
-
-    name: str
-    folder: str = ""
-    offset: int | None = None
-    length: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """All that was said of one group, in the order of the rows.
-
-    Attributes:
-        number: The group's place in the order in which groups first appear, from 0.
-        statements: A ``WholeRecord`` stands alone.
-        bytes_of: Name of each image that came as bytes, to where they are.
-    """
-
-    number: int
-    prompt: str
-    group: str | None
-    id: str | None
-    statements: list[Said]
-    bytes_of: dict[str, ImagePlace]
 
 
 class Spool:
@@ -78,18 +43,23 @@ class Spool:
     Args:
         folder: Where ``spool.sqlite`` and ``spool.bytes`` lie.
         part: ``(k, n)`` keeps only the groups of the k-th of n parts, from 0, by a hash of the group.
+        said: Called with the number of each group that something is said of.
     """
 
-    def __init__(self, folder: Path, part: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, part: tuple[int, int] | None = None, said: Callable[[int], None] = lambda number: None
+    ) -> None:
         self.folder = folder
+        self.count = 0
         self._part = part
+        self._hear = said
+        self._first_in_memory = 0
         self._known: dict[_Names, _Known] = {}
         self._known_characters = 0
         self._latest = -1
         self._said: list[Said] = []
         self._waiting: dict[int, list[str]] = {}
         self._waiting_characters = 0
-        self._count = 0
         self._end = 0
         self._bytes: Any = None
         self._base = sqlite3.connect(folder / "spool.sqlite", isolation_level=None)
@@ -148,6 +118,7 @@ class Spool:
         """Turns the latest group's statements into text: one by one, that takes three times as long."""
         if self._said:
             payload = pack(self._said)
+            self._hear(self._latest)
             # As text, since objects that stay for long cost the garbage collector more than writing them.
             self._waiting.setdefault(self._latest, []).append(payload)
             self._waiting_characters += len(payload)
@@ -160,6 +131,7 @@ class Spool:
         self._base.executemany("INSERT INTO said VALUES (?, ?)", rows)
         self._waiting.clear()
         self._waiting_characters = 0
+        self._first_in_memory = self.count
 
     def finish(self) -> int:
         """Ends adding; the number of groups."""
@@ -169,7 +141,23 @@ class Spool:
         self._base.execute("COMMIT")
         self._bytes.close()
         self._bytes = None
-        return self._count
+        return self.count
+
+    def in_memory(self, start: int, stop: int) -> list[Stored] | None:
+        """Groups ``start`` to ``stop - 1`` as they stand so far, for ``gathered`` in another process.
+
+        Returns:
+            None where something of them is on disk already, or images came as bytes.
+        """
+        self._encode()
+        if start < self._first_in_memory or self._end:
+            return None
+        rows = self._base.execute(
+            "SELECT number, prompt, name, id FROM groups WHERE number >= ? AND number < ? ORDER BY number",
+            (start, stop),
+        )
+        waiting = self._waiting
+        return [(*row, f"[{','.join(waiting[row[0]])}]") for row in rows if row[0] in waiting]
 
     def groups(self, start: int, stop: int) -> Iterator[Gathered]:
         """Groups ``start`` to ``stop - 1``, each with all that was said of it.
@@ -184,11 +172,8 @@ class Spool:
                 "WHERE number >= ? AND number < ? ORDER BY number, said.rowid",
                 (start, stop),
             )
-            for (number, prompt, name, id), rows in groupby(found, itemgetter(0, 1, 2, 3)):
-                shared = {"prompt": prompt, "group": name, "id": id}
-                packed = (one for *_, payload in rows for one in json.loads(payload))
-                said = [statement for one in packed for statement in unpack(one, shared)]
-                yield Gathered(number, prompt, name, id, said, self._bytes_of(number) if with_bytes else {})
+            for group in gathered(found):
+                yield replace(group, bytes_of=self._bytes_of(group.number)) if with_bytes else group
         except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
             raise DataError(f"{self.folder / 'spool.sqlite'} is damaged: {error}; remove {self.folder}") from None
 
@@ -239,9 +224,9 @@ class Spool:
     def _new(self, key: bytes, id: str | None, said: Said, prompt: str, name: str | None) -> _Known:
         if id is not None:
             self._take_id(id, said)
-        self._base.execute("INSERT INTO groups VALUES (?, ?, ?, ?, ?)", (self._count, key, prompt, name, id))
-        self._count += 1
-        return self._count - 1, id
+        self._base.execute("INSERT INTO groups VALUES (?, ?, ?, ?, ?)", (self.count, key, prompt, name, id))
+        self.count += 1
+        return self.count - 1, id
 
     def _late_id(self, number: int, id: str | None, said: Statement) -> _Known:
         """Gives a group the id that only a later row of it has."""

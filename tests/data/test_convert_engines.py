@@ -63,11 +63,11 @@ def test_ray_that_is_not_there_is_told_with_its_extra(source, tmp_path, monkeypa
         convert("jsonl", source, tmp_path / "out", engine="ray")
 
 
-def die(settings, unit, threads):
+def die(settings, unit, threads, groups=None):
     """Stands for a worker that the system kills."""
     if unit == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return convert_engines.do_unit(settings, unit, threads)
+    return convert_engines.do_unit(settings, unit, threads, groups=groups)
 
 
 def test_a_worker_that_is_killed_is_told_and_the_same_call_goes_on(source, tmp_path, monkeypatch):

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from rewardkit.data.comparisons import comparisons_of
+from rewardkit.data.gathered import Gathered, ImagePlace
 from rewardkit.data.group import Candidate, Group
 from rewardkit.data.grouping import Grouped, build_group, gather, read_groups
 from rewardkit.data.reading.format import ReadLog, Row, TooManyBadRows, say_each
 from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
-from rewardkit.data.spool import Gathered, ImagePlace, Spool
+from rewardkit.data.spool import Spool
 
 
 def built(*statements: Said, id: str | None = None, bytes_of: dict[str, ImagePlace] | None = None) -> Grouped:

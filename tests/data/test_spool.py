@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from rewardkit.data import spool as spool_module
+from rewardkit.data.gathered import Gathered
 from rewardkit.data.group import Candidate, Group
 from rewardkit.data.reading.statements import Choice, Order, Rating, Said, Statement, WholeRecord
-from rewardkit.data.spool import Gathered, Spool
+from rewardkit.data.spool import Spool
 from rewardkit.errors import DataError
 
 
