@@ -61,6 +61,7 @@ class Attempt:
         model: The model as the server names it; None where it does not.
         finish: Why the model stopped (``stop``, ``length`` …); None where the server does not say.
         retries: Sendings before it that brought no answer (429, 5xx, a cut connection, time out).
+        estimate: Tokens read, as estimated before it was sent.
     """
 
     text: str
@@ -71,6 +72,7 @@ class Attempt:
     model: str | None
     finish: str | None = None
     retries: int = 0
+    estimate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def line_from_json(text: str | bytes) -> LogLine:
 def read_log(folder: Path) -> Iterator[LogLine]:
     """The lines of an annotation's log, in the order in which they ended.
 
-    A last line without a line break was cut off while it was written; it is left out (its request counts as not asked).
+    A last line that was cut off while it was written is left out (its request counts as not asked).
 
     Args:
         folder: Of the annotation.
@@ -177,7 +179,7 @@ def read_log(folder: Path) -> Iterator[LogLine]:
         raise DataError(f"{file}: there is no such log; `rewardkit annotate out={folder} …` makes one")
     with file.open("rb") as lines:
         for number, text in enumerate(lines, 1):
-            if not text.endswith(b"\n"):
+            if not text.endswith(b"\n") and not is_whole(text):
                 return
             try:
                 yield line_from_json(text)
@@ -186,3 +188,11 @@ def read_log(folder: Path) -> Iterator[LogLine]:
                     f"{file}, line {number} is damaged: {error}. What it held is lost; take the line out of the file, "
                     "and its request is asked again"
                 ) from None
+
+
+def is_whole(text: bytes) -> bool:
+    """Whether a line without a line break is all there: a JSON object that is cut off anywhere is none."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -164,6 +164,7 @@ VERBS: dict[str, str] = {
     "score": "score images with a model",
     "export": "write a model as a bundle, for open_clip or for transformers",
     "data": "convert, index, inspect, verify, split, merge and compare data; estimate flip rates; draw a dataset",
+    "annotate": "ask multimodal models how good images are: scores with reasons, ready to train on",
     "sweep": "search options of fit: many trials from one sweep file",
     "report": "write a run's report again",
     "recipes": "list, show and copy recipes",

@@ -45,10 +45,12 @@ def test_the_last_line_may_be_cut_off_and_others_not(tmp_path: Path) -> None:
     file = tmp_path / LOG_FILE
     other = replace(LINE, request="1" * 32)
     whole = line_to_json(LINE) + "\n" + line_to_json(other)
-    file.write_text(whole, encoding="utf-8")
-    assert list(read_log(tmp_path)) == [LINE]  # the second has no line break behind it: it is not whole
-    file.write_text(whole + "\n", encoding="utf-8")
-    assert list(read_log(tmp_path)) == [LINE, other]
+    for cut in (1, 50, 200):
+        file.write_text(whole[:-cut], encoding="utf-8")
+        assert list(read_log(tmp_path)) == [LINE]
+    for end in ("", "\n"):
+        file.write_text(whole + end, encoding="utf-8")
+        assert list(read_log(tmp_path)) == [LINE, other]
     file.write_text(line_to_json(LINE)[:50] + "\n" + line_to_json(other) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="line 1 is damaged"):
         list(read_log(tmp_path))

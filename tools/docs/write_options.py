@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rewardkit.config import data_options, verbs
+from rewardkit.config.annotate_options import AnnotateOptions
 from rewardkit.config.help import describe_kind, show_value
 from rewardkit.config.options import Leaf, leaves, sections
 from rewardkit.config.schema import FitOptions
@@ -34,6 +35,7 @@ SCHEMAS: dict[str, type] = {
     "data leaks": data_options.LeaksOptions,
     "data flips": data_options.FlipsOptions,
     "data demo": data_options.DemoOptions,
+    "annotate": AnnotateOptions,
     "sweep": SweepOptions,
     "report": verbs.ReportOptions,
     "recipes list": verbs.RecipesListOptions,
