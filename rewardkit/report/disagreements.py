@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from rewardkit.data.image_files import decode_rgb
 from rewardkit.data.remote import ShardPlace
 from rewardkit.data.remote_samples import RemoteSamples
 from rewardkit.data.shards import Sample, read_sample
 from rewardkit.errors import BadSample, RewardkitError
 from rewardkit.metrics.judged_pairs import FIRST, SECOND
+from rewardkit.report.thumbnails import thumbnail_uri
 
 CLEAR = 2 / 3
 """A verdict is clear where the preferred candidate has at least this share of all votes."""
@@ -88,15 +85,8 @@ class Thumbnails:
         candidate = int(row["candidate"])
         if sample is None or candidate >= len(sample.images):
             return None
-        try:
-            pixels = decode_rgb(sample.images[candidate])
-        except RewardkitError:
-            return None  # a broken image stands in data_errors.jsonl
-        image = Image.fromarray(pixels)
-        image.thumbnail((_SIDE, _SIDE))
-        out = io.BytesIO()
-        image.save(out, "JPEG", quality=_QUALITY, optimize=True)
-        return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+        # None for a broken image, which stands in data_errors.jsonl.
+        return thumbnail_uri(sample.images[candidate], side=_SIDE, quality=_QUALITY)
 
     def _sample(self, row: pd.Series) -> Sample | None:
         """The sample, from the folder whose shard holds that key at that place."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from rewardkit.data.comparisons import comparisons_of, rankings_of
 from rewardkit.data.group import AGGREGATE, NOT_APPLICABLE, Comparison, Group
-from rewardkit.data.image_files import decode_rgb
 from rewardkit.data.index import ShardIndex
 from rewardkit.errors import BadSample
+from rewardkit.report.thumbnails import thumbnail_uri
 
 MAX_PICTURE_BYTES = 6_000_000
 """Pictures of a page come to no more than about this many characters; later samples then go without."""
@@ -104,7 +101,10 @@ def draw_samples(index: ShardIndex, count: int, seed: int) -> list[SampleCard]:
             sample = index.sample(position)
         except BadSample:
             continue
-        uris = [_picture(data) if left > 0 else None for data in sample.images]
+        uris = [
+            thumbnail_uri(data, side=_SIDE, quality=_QUALITY, decode="scaled") if left > 0 else None
+            for data in sample.images
+        ]
         left -= sum(len(uri or "") for uri in uris)
         cards.append(_card(sample.group, uris))
     return cards
@@ -197,16 +197,3 @@ def _won(dimension: str, comparisons: list[Comparison], k: int) -> Line:
         for share, n in zip(shares, cast, strict=True)
     )
     return Line(dimension, "votes won", cells)
-
-
-def _picture(data: bytes) -> str | None:
-    """A small JPEG as a data URI; None where the image cannot be decoded."""
-    try:
-        pixels = decode_rgb(data, decode="scaled", size=_SIDE)
-    except BadSample:
-        return None
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

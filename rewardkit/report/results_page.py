@@ -13,9 +13,9 @@ from typing import Any
 
 import rewardkit
 from rewardkit.report.figures import Figure
-from rewardkit.report.template import environment, environment_lines, write_page
+from rewardkit.report.template import Measured, environment, environment_lines, write_page
 
-Cell = str | int | float | None
+Cell = str | int | float | Measured | None
 """Of a table: numbers are written short and stand right; None is a dash."""
 
 
@@ -28,18 +28,20 @@ class ResultsTable:
         rows: As many cells each.
         marked: Numbers of the rows that stand out.
         note: Below it.
+        sortable: Whether its columns can be sorted by, on a page that has a script.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     marked: tuple[int, ...] = ()
     note: str = ""
+    sortable: bool = False
 
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Which columns hold numbers alone."""
         return tuple(
-            any(isinstance(row[n], int | float) for row in self.rows)
+            any(isinstance(row[n], int | float | Measured) for row in self.rows)
             and not any(isinstance(row[n], str) for row in self.rows)
             for n in range(len(self.columns))
         )

@@ -5,16 +5,32 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rewardkit.report.evaluation import Row
 from rewardkit.report.interval_bars import interval_bar, interval_scale, mark_shape
 from rewardkit.report.scales import Axis, number
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A number in a table with something small below it, as its interval.
+
+    Attributes:
+        value: What the table is sorted by; None is a dash.
+        below: Below it; "" for nothing.
+        decimals: Of the number as it is written; None: as few as it needs.
+    """
+
+    value: float | None
+    below: str = ""
+    decimals: int | None = None
 
 
 @cache
@@ -36,6 +52,7 @@ def environment() -> jinja2.Environment:
         "plain": _plain,
         "p_value": _p_value,
         "cell": cell_text,
+        "sort_value": _sort_value,
     }
     made.globals |= {
         "bar": _row_bar,
@@ -109,10 +126,26 @@ def _p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def cell_text(value: str | int | float | None) -> str:
+def cell_text(value: str | int | float | Measured | None) -> str:
     """A cell of a table of results as a person writes it; None is a dash."""
+    if isinstance(value, Measured):
+        below = Markup("<small>{}</small>").format(value.below) if value.below else ""
+        return escape(_measured_text(value)) + below
     if value is None:
         return "–"
     if isinstance(value, float):
         return number(value) if math.isfinite(value) else str(value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _measured_text(one: Measured) -> str:
+    if one.value is None or one.decimals is None:
+        return cell_text(one.value)
+    return f"{one.value:.{one.decimals}f}".replace("-", "−")
+
+
+def _sort_value(value: str | int | float | Measured | None) -> float | None:
+    """What a table is sorted by; None for texts and where there is no number."""
+    if isinstance(value, Measured):
+        return value.value
+    return value if isinstance(value, int | float) else None

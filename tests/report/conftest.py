@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import chromium
 
 from rewardkit.config.layout import RunLayout
 from rewardkit.config.recipes import compose_fit
@@ -21,6 +23,13 @@ from rewardkit.data.group import Candidate, Comparison, Group
 from rewardkit.data.predictions import ImagePlace, PredictionRows, write_predictions
 from rewardkit.data.shard_writer import ShardWriter
 from rewardkit.data.shards import scan_shard
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One browser for all pages."""
+    with chromium(tmp_path_factory.mktemp("browser")) as started:
+        yield started
 
 
 def write_metrics(path: Path, rows: list[tuple[int, str, float]]) -> None:

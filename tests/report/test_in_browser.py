@@ -1,22 +1,15 @@
-"""The pages in a real browser: they render, load nothing, complain of nothing, and fit light, dark and a phone.
-
-With ``REWARDKIT_SCREENSHOTS=FOLDER`` the pictures that the tests look at are kept there.
-"""
+"""The pages in a real browser: they render, load nothing, complain of nothing, and fit light, dark and a phone."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from browser import picture, show
 
 from rewardkit import cli
 from rewardkit.config.layout import RunLayout
@@ -26,29 +19,6 @@ from rewardkit.report.sweep_page import write_sweep_page
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'` {{7*7}} javascript:alert(1) </style>'
-_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("no chromium and chromedriver here (Debian: apt-get install chromium chromium-driver)")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(driver))
-    yield started
-    started.quit()
 
 
 @pytest.fixture(scope="module")
@@ -89,28 +59,6 @@ def _with_evil(source: Path, target: Path) -> None:
         prompt=EVIL, tags=tags, generator=[EVIL + str(n % 3) for n in range(len(table.scores))]
     )
     write_predictions(target, Predictions(scores, table.labels))
-
-
-def show(browser: Any, page: Path, *, width: int = 1280, dark: bool = False) -> None:
-    """Opens a page at a width, in light or dark."""
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.get(page.as_uri())
-
-
-def picture(browser: Any, name: str, *, width: int, height: int = 1600) -> Image.Image:
-    """The upper part of the page."""
-    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-    taken = browser.execute_cdp_cmd(
-        "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "clip": clip}
-    )
-    data = base64.b64decode(taken["data"])
-    if folder := os.environ.get("REWARDKIT_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{name}.png").write_bytes(data)
-    return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 KINDS = ("run", "validation", "sweep")
