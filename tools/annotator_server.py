@@ -194,6 +194,8 @@ async def _start(simulated: Simulated, port: int) -> web.AppRunner:
         simulated.most_in_flight = max(simulated.most_in_flight, simulated.in_flight)
         try:
             return await _chat(simulated, request)
+        except ConnectionResetError:  # the client was killed, or gave up
+            return web.Response(status=499)
         finally:
             simulated.in_flight -= 1
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -292,3 +292,10 @@ class PreparedGroups:
     def images(self, position: int) -> list[bytes]:
         """See ``Groups``."""
         return self.groups.images(position)
+
+
+def readable(groups: Groups) -> Iterator[Group]:
+    """The groups that can be read, in order."""
+    for position in range(len(groups)):
+        with suppress(BadSample):
+            yield groups.record(position)

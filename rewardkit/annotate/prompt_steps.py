@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewardkit.annotate.inputs import DROPPED, Groups
+from rewardkit.annotate.inputs import DROPPED, Groups, PreparedGroups, readable
 from rewardkit.annotate.log import LogLine, Step
 from rewardkit.data.reading.statements import RAW_PROMPT
 
@@ -44,8 +44,7 @@ class Prepared:
             groups: Under the prompts that the step was asked about.
         """
         said = {(line.group, line.prompt): line for line in lines if line.step == step}
-        for position in range(len(groups)):
-            group = groups.record(position)
+        for group in readable(groups):
             line = said.get((group.id, group.prompt))
             if line is None:
                 continue
@@ -68,6 +67,22 @@ class Prepared:
             self.reasons[line.group] = f"safety: {told}"
 
 
+def prepared_groups(groups: Groups, steps: Sequence[Step], lines: Callable[[], Iterable[LogLine]]) -> PreparedGroups:
+    """Groups under the prompts that a log's steps gave them, for those who read the log later.
+
+    Args:
+        groups: As they came.
+        steps: That were taken.
+        lines: Begins to read the log; once for each step.
+    """
+    prepared = Prepared()
+    now = PreparedGroups(groups, prepared.prompts)
+    for step in STEPS:
+        if step in steps:
+            prepared.take(step, lines(), now)
+    return now
+
+
 def write_prompts(folder: Path, groups: Groups, prepared: Prepared, steps: Sequence[Step]) -> Path:
     """Writes ``prompts.jsonl``, which ``prompts=`` reads: id, prompt, raw_prompt, and why a prompt is dropped.
 
@@ -80,8 +95,7 @@ def write_prompts(folder: Path, groups: Groups, prepared: Prepared, steps: Seque
     file = folder / PROMPTS_FILE
     part = file.with_name(f".{file.name}.part")
     with part.open("w", encoding="utf-8", errors="backslashreplace") as out:
-        for position in range(len(groups)):
-            group = groups.record(position)
+        for group in readable(groups):
             now = prepared.prompts.get(group.id, group.prompt)
             row = {"id": group.id, "prompt": group.prompt if now is None else now}
             row[RAW_PROMPT] = str(group.slots.get(RAW_PROMPT, group.prompt))

@@ -84,6 +84,7 @@ class Run:
         progress: Of all annotators together.
         plans: That were begun; they know the groups that could not be read.
         prepared: What became of the prompts.
+        groups: Under the prompts that are asked about.
         expected: Requests that are planned.
         signal: That ended it; 0 for none.
         began: When, as ``time.monotonic`` tells it.
@@ -97,13 +98,14 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     plans: list[Plan] = field(default_factory=list)
     prepared: Prepared = field(default_factory=Prepared)
+    groups: Groups | None = None
     expected: int = 0
     signal: int = 0
     began: float = field(default_factory=time.monotonic)
 
     async def all(self) -> None:
         """Asks everything; raises ``Denied`` where nothing can be asked."""
-        groups = await self._prepare(self.annotation.groups)
+        groups = self.groups = await self._prepare(self.annotation.groups)
         if not self.annotation.has_images or self.stop.is_set():
             return
         plans = [self.annotation.plan(one, groups, reasons=one.rationale) for one in self.annotators]
@@ -117,20 +119,23 @@ class Run:
 
     async def _prepare(self, groups: Groups) -> Groups:
         """Takes the steps that prepare prompts."""
-        steps, now = self.annotation.steps, groups
+        steps = self.annotation.steps
         if not steps:
             return groups
         asked = next((one for one in self.annotators if one.rationale), None)
         if asked is None:
             raise UserError(f"steps={','.join(steps)}: no annotator writes text; name an endpoint or a model")
+        now = PreparedGroups(groups, self.prepared.prompts)
         for step in steps:
             plan = self.annotation.plan_step(step, asked, now)
             self._expect([plan])
             await self._ask(asked, plan)
+            if self.progress.failures and not self.stop.is_set():
+                self.progress.stopped = f"steps={step}: not every prompt could be prepared"
+                self.stop.set()
             if self.stop.is_set():
                 return now
             self.prepared.take(step, self.log.lines(), now)
-            now = PreparedGroups(groups, self.prepared.prompts)
         write_prompts(self.log.folder, groups, self.prepared, steps)
         return now
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -53,8 +54,6 @@ def test_scores_go_to_the_candidates_that_were_shown() -> None:
 def test_what_does_not_fit_is_no_answer(text: str, told: str) -> None:
     value, problem = FORM.read(text)
     assert value is None and problem is not None
-    import re
-
     assert re.search(told, problem), problem
 
 

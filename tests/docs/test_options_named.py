@@ -11,6 +11,7 @@ import pytest
 
 from rewardkit.commands.data import USAGE
 from rewardkit.config import verbs
+from rewardkit.config.annotate_options import AnnotateOptions
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.options import leaves, sections
 from rewardkit.config.recipes import compose_fit
@@ -32,6 +33,7 @@ SCHEMAS = {
     "export": verbs.ExportOptions,
     "report": verbs.ReportOptions,
     "sweep": SweepOptions,
+    "annotate": AnnotateOptions,
 }
 ALL = (
     *SCHEMAS.values(),
