@@ -89,7 +89,7 @@ def _compare(out: Path, calls: list[str], held: list[tuple[int, set[str]]], code
     doubled = len(_lines(out / "killed")) - len(scores[1])
     print(f"{len(held)} kills, {len(calls)} calls, {len(scores[0])} requests, exit code {code}")
     print(
-        f"asked again though in the log: {len(twice)}; lost: {len(lost)}; logged twice: {doubled}; other scores: {differ}"
+        f"asked again though in the log: {len(twice)}; lost: {len(lost)}; in the log twice: {doubled}; differ: {differ}"
     )
     return 1 if twice or lost or differ or doubled or code else 0
 
