@@ -6,8 +6,12 @@ Both search learning rate × groups in a step (20 points) for a tiny CLIP on the
 sweep proposes from its results (``method: bayes``) and may try ``--trials`` of the points; it and all its trials are
 killed (SIGKILL) while trial ``--kill-at`` runs, and resumed. The grid tries every point. ``KEY=VALUE`` go to ``fit``.
 
-Prints what each found. Exit code 1 where the sweep lost a trial or tried one twice, where a trial's value is not, digit
-for digit, the grid's at the same point, where its best is below the grid's, or where W&B's files do not hold each
+Then the search is replayed with ``--replays`` seeds on the grid's values, without training, to see how often so many
+trials find the best point.
+
+Prints what each found, and by how much the two bests differ on the same comparisons. Exit code 1 where the sweep lost
+a trial or tried one twice, where a trial's value is not, digit for digit, the grid's at the same point, where its best
+is distinguishably below the grid's (95 % interval of the paired difference), or where W&B's files do not hold each
 trial's metric, as W&B's own messages read from them, in one group.
 """
 
@@ -22,9 +26,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from rewardkit.config.layout import RunLayout
+from rewardkit.config.sweeps import read_sweep
+from rewardkit.data.predictions import read_predictions
 from rewardkit.engine.wandb_file import files_of, read_records
+from rewardkit.metrics.comparison import compare as paired
+from rewardkit.sweeps.study import SweepStudy
 
 METRIC = "val/strict_micro/overall"
 
@@ -63,6 +73,11 @@ def main() -> int:
     for name, one in (("sweep", searched), ("grid", exhaustive)):
         best = one["trials"][one["best"]]
         print(f"{name}: {len(one['trials'])} trials, best {best['value']:.4f} at {best['parameters']}")
+    for sampler in ("gp", "tpe"):
+        places = replay(arguments, exhaustive, sampler)
+        print(
+            f"{sampler}: of {len(places)} replays {places.count(1)} found the grid's best, {places.count(2)} its second"
+        )
     print(f"{time.monotonic() - began:.0f} s")
     print("\n".join(problems) or "the killed sweep found what the grid found; nothing lost, nothing twice")
     return 1 if problems else 0
@@ -76,6 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kill-at", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--replays", type=int, default=40)
     parser.add_argument("more", nargs="*", metavar="KEY=VALUE")
     return parser.parse_args()
 
@@ -154,10 +170,40 @@ def compare(searched: dict[str, Any], grid: dict[str, Any], trials: int) -> list
     for trial in searched["trials"]:
         if trial["value"] != values[str(trial["parameters"])]:
             found.append(f"trial {trial['trial']}: {trial['value']}, in the grid {values[str(trial['parameters'])]}")
-    best = searched["trials"][searched["best"]]["value"]
-    if best < max(values.values()):
-        found.append(f"the sweep's best is {best}, the grid's {max(values.values())}")
+    found += below_best(searched["trials"][searched["best"]], grid["trials"][grid["best"]])
     return found
+
+
+def below_best(ours: dict[str, Any], best: dict[str, Any]) -> list[str]:
+    """Says how two trials' models differ; a problem where ours is distinguishably worse."""
+    tables = [
+        read_predictions(RunLayout(Path(trial["run"])).predictions / f"{trial['step']:08d}-embedded.parquet")
+        for trial in (ours, best)
+    ]
+    ((_, difference),) = [one for one in paired(*tables, ["strict_micro"]) if one[0] == METRIC.rpartition("/")[2]]
+    interval = f"[{difference.low:+.4f}, {difference.high:+.4f}]"
+    told = f"best of the sweep less best of the grid: {difference.value:+.4f} {interval}"
+    print(told)
+    return [told] if difference.high < 0 else []
+
+
+def replay(arguments: argparse.Namespace, grid: dict[str, Any], sampler: str) -> list[int]:
+    """The place among the grid's points, from 1, of the best that the search finds with each seed."""
+    values = {str(trial["parameters"]): trial["value"] for trial in grid["trials"]}
+    sweep_file = read_sweep(arguments.out / "bayes.yaml")
+    places = []
+    for seed in range(arguments.replays):
+        with TemporaryDirectory() as folder:
+            study = SweepStudy(
+                Path(folder) / "study.db", sweep_file, seed=seed, sampler=sampler, limit=arguments.trials
+            )
+            best = -1.0
+            while (trial := study.next()) is not None:
+                value = values[str(trial.point)]
+                study.complete(trial.number, value=value, step=0)
+                best = max(best, value)
+        places.append(1 + sum(value > best for value in values.values()))
+    return places
 
 
 def wandb_problems(searched: dict[str, Any]) -> list[str]:

@@ -80,6 +80,8 @@ def plan_sweep(overrides: Mapping[str, Any], arguments: Sequence[str]) -> Planne
     else:
         sweep = read_sweep(find_sweep(options.sweep))
     _check_command(sweep)
+    if options.sampler == "auto":
+        options.sampler = "tpe" if sweep.early is not None else "gp"
     shared = {**parse_overrides(sweep.arguments), **before.get("shared", {})}
     shared |= {key: value for key, value in given.items() if key not in OWN}
     _check_shared(sweep, shared)

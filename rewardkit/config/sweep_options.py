@@ -42,9 +42,10 @@ class SweepOptions:
     count: int | None = option(None, at_least=1)
     """Most trials in all; of this and the file's run_cap the smaller holds. With backend=wandb: that this agent
     runs."""
-    sampler: str = option("tpe", choices=("tpe", "gp"))
-    """What proposes with `method: bayes`, locally and with ray: a tree of Parzen estimators, or a Gaussian process,
-    which W&B's server takes and which is slower."""
+    sampler: str = option("auto", choices=("auto", "gp", "tpe"))
+    """What proposes with `method: bayes`, locally and with ray. gp: a Gaussian process, as on W&B's server; it learns
+    nothing from trials that were stopped early. tpe: a tree of Parzen estimators. auto: tpe with early_terminate, else
+    gp."""
     seed: int = option(0, at_least=0)
     """Seed of the proposals, and of every trial."""
     run: SweepRunOptions = option(SweepRunOptions())
