@@ -94,7 +94,8 @@ class Reward:
         source: As it was given to ``model=``.
         kind: ``clip``, ``blip`` or ``mllm`` (an evaluator).
         dimensions: What it judges, ``overall`` first where it has it.
-        scale: What a score is: ``cosine100`` (100 times the cosine), ``cosine``, ``logit`` or ``normalised``.
+        scale: What a score is: ``cosine100`` (100 times the cosine), ``cosine``, ``logit`` or ``normalised``; of an
+            evaluator what its model's ``scores_from`` says, or ``written``.
         predictions: Its predictions table, relative to the folder of ``benchmark.json``.
         weights_sha256: Of its weights.
         questions: Of an evaluator: name of its question set.

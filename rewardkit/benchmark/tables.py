@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rewardkit.data.predictions import LABELS, SCORES, Predictions
 
@@ -72,27 +72,3 @@ def predictions_of(
     )
     types = {"group": "int64", "candidate": "int32", "length": "int64", "offset": "int64", "human_rank": "float64"}
     return Predictions(frame.astype(types)[SCORES.names], pd.DataFrame({name: [] for name in LABELS.names}))
-
-
-def prompt_scores(
-    table: Predictions, generators: Sequence[str], dimension: str, prompts: int
-) -> dict[str, NDArray[np.float64]]:
-    """Generator to ``[prompts]``, the mean over a prompt's images; NaN where it has none.
-
-    Args:
-        table: Of one reward.
-        generators: Whose.
-        dimension: On which.
-        prompts: In the set.
-    """
-    rows = table.scores[table.scores["dimension"] == dimension]
-    found = {}
-    for generator in generators:
-        mine = rows[rows["generator"] == generator]
-        score = mine["score"].to_numpy(np.float64)
-        known = ~np.isnan(score)
-        place = mine["group"].to_numpy()[known]
-        number = np.bincount(place, minlength=prompts).astype(float)
-        total = np.bincount(place, weights=score[known], minlength=prompts)
-        found[generator] = np.divide(total, number, out=np.full(prompts, np.nan), where=number > 0)
-    return found

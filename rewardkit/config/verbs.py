@@ -165,6 +165,7 @@ VERBS: dict[str, str] = {
     "export": "write a model as a bundle, for open_clip or for transformers",
     "data": "convert, index, inspect, verify, split, merge and compare data; estimate flip rates; draw a dataset",
     "annotate": "ask multimodal models how good images are: scores with reasons, ready to train on",
+    "benchmark": "rank text-to-image models by what reward models say of their images",
     "sweep": "search options of fit: many trials from one sweep file",
     "report": "write a run's report again",
     "recipes": "list, show and copy recipes",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rewardkit.config import data_options, verbs
 from rewardkit.config.annotate_options import AnnotateOptions
+from rewardkit.config.benchmark_options import BenchmarkOptions
 from rewardkit.config.help import describe_kind, show_value
 from rewardkit.config.options import Leaf, leaves, sections
 from rewardkit.config.schema import FitOptions
@@ -36,6 +37,7 @@ SCHEMAS: dict[str, type] = {
     "data flips": data_options.FlipsOptions,
     "data demo": data_options.DemoOptions,
     "annotate": AnnotateOptions,
+    "benchmark": BenchmarkOptions,
     "sweep": SweepOptions,
     "report": verbs.ReportOptions,
     "recipes list": verbs.RecipesListOptions,
