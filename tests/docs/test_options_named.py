@@ -12,6 +12,7 @@ import pytest
 from rewardkit.commands.data import USAGE
 from rewardkit.config import verbs
 from rewardkit.config.annotate_options import AnnotateOptions
+from rewardkit.config.benchmark_options import BenchmarkOptions
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.options import leaves, sections
 from rewardkit.config.recipes import compose_fit
@@ -34,6 +35,7 @@ SCHEMAS = {
     "report": verbs.ReportOptions,
     "sweep": SweepOptions,
     "annotate": AnnotateOptions,
+    "benchmark": BenchmarkOptions,
 }
 ALL = (
     *SCHEMAS.values(),

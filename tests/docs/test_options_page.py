@@ -12,7 +12,7 @@ from typing import get_type_hints
 
 import pytest
 
-from rewardkit.config import annotate_options, data_options, sweep_options, verbs
+from rewardkit.config import annotate_options, benchmark_options, data_options, sweep_options, verbs
 from rewardkit.config.options import dataclass_in, leaves
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "docs" / "write_options.py"
@@ -46,7 +46,7 @@ def test_every_command_is_in_the_page(script: ModuleType) -> None:
     assert {command.split()[0] for command in script.SCHEMAS} == set(verbs.VERBS)
     known = {
         schema
-        for module in (verbs, data_options, sweep_options, annotate_options)
+        for module in (verbs, data_options, sweep_options, annotate_options, benchmark_options)
         for name, schema in vars(module).items()
         if name.endswith("Options") and is_dataclass(schema)
     }
