@@ -8,7 +8,8 @@ For trying `annotate`, and for its tests, without a model. Of images of the embe
 share of scores drawn at random, ``--bias`` the chance that the image shown first gets a point more. ``--faults`` are
 shares of calls that go wrong: a status (429, 500 …), ``reset``, ``stall``, ``truncate`` (the body is cut off),
 ``malformed`` (no JSON), ``wrong_form`` (JSON of another form), ``refusal`` (in words), ``refusal_field`` (in the field
-for it). ``GET /stats`` tells what was asked and charged.
+for it), ``drip`` (a byte now and then), ``html`` (a page instead of JSON), ``empty`` (no body), ``no_choices`` (an
+error under the status 200), ``list`` (the content in parts). ``GET /stats`` tells what was asked and charged.
 """
 
 from __future__ import annotations
@@ -238,9 +239,16 @@ async def _chat(simulated: Simulated, request: web.Request) -> web.StreamRespons
     else:
         made = simulated.answers[asked.key] = _completion(simulated, body, fault)
         simulated.charged[asked.key] += 1
-    data = json.dumps(made).encode()
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(data))})
+    data = {"html": b"<html>busy</html>", "empty": b"", "no_choices": b'{"error": {"message": "busy"}}'}.get(
+        str(fault), json.dumps(made).encode()
+    )
+    kind = "text/html" if fault == "html" else "application/json"
+    response = web.StreamResponse(headers={"Content-Type": kind, "Content-Length": str(len(data))})
     await response.prepare(request)
+    if fault == "drip":
+        for n in range(len(data)):
+            await response.write(data[n : n + 1])
+            await asyncio.sleep(0.2)
     if fault == "truncate":
         await response.write(data[: len(data) // 2])
         assert request.transport is not None
@@ -261,6 +269,8 @@ def _completion(simulated: Simulated, body: Mapping[str, Any], fault: str | None
         message["content"] = text.replace('"score": ', '"score": 1')
     elif fault == "refusal":
         message["content"] = "I'm sorry, but I can't help with that."
+    elif fault == "list":
+        message["content"] = [{"type": "text", "text": text[:9]}, {"type": "text", "text": text[9:]}]
     elif fault == "refusal_field":
         message |= {"content": None, "refusal": "I cannot judge this image."}
     asked = sum(len(part.get("text", "")) for turn in body["messages"] for part in _parts(turn["content"]))

@@ -62,6 +62,7 @@ class Progress:
         ended: Requests that came to an end.
         passed_over: Requests that were in the log before.
         calls: That went out.
+        bad: Requests whose images cannot be read, and why.
         failed: Requests that could not be asked, and why; the first ones.
         failures: How many these are.
         stopped: Why nothing more is sent; "" while all goes on.
@@ -70,6 +71,7 @@ class Progress:
     ended: int = 0
     passed_over: int = 0
     calls: int = 0
+    bad: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     failures: int = 0
     stopped: str = ""
@@ -137,7 +139,9 @@ class Asking:
                 return
             try:
                 await self._one(request)
-            except (NotAsked, BadSample) as error:
+            except BadSample as error:
+                self._progress.bad.append(f"group {request.group.id}: {error.reason}")
+            except NotAsked as error:
                 self._count_failure(request, str(error))
             except BaseException as error:
                 self._stop_because(str(error) if isinstance(error, Denied | OSError) else "")
@@ -263,7 +267,7 @@ class Asking:
                 if error.busy and error.wait:
                     self._pace.hold(error.wait)
                 why, pause = str(error), max(error.wait, self._pace.pause(sending))
-            except (NotAsked, Denied) as error:
+            except (NotAsked, Denied, BadSample) as error:
                 self._log.failed(request.id, attempt, str(error), charged=False)
                 cost = 0.0
                 raise

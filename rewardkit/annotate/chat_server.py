@@ -9,6 +9,7 @@ import asyncio
 import base64
 import email.utils
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ from rewardkit.data.remote_access import redacted
 
 LONGEST_WAIT = 600.0
 """Seconds that a server may ask to wait (Retry-After) at most."""
+
+AT_ONE_CLIENT = 64
+"""Connections of one client: it looks through all of its own at each call, and thousands take long."""
 
 MAX_TOLD = 300
 """Letters of a server's message that are repeated."""
@@ -72,7 +76,7 @@ class ChatServer:
         image_format: ImageFormat,
         body: Mapping[str, Any],
     ) -> None:
-        from httpx2 import Limits
+        from httpx2 import Limits, create_ssl_context
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
         self.name, self.model, self.at_once = name, model, at_once
@@ -80,14 +84,19 @@ class ChatServer:
         self._format, self._max_side, self._image_format = response_format, max_side, image_format
         self._fixed = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
         self._body = dict(body)
-        limits = Limits(max_connections=at_once, max_keepalive_connections=at_once)
-        self._client = AsyncOpenAI(
-            api_key=key or "none",
-            base_url=url,
-            timeout=timeout,
-            max_retries=0,
-            http_client=DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
-        )
+        limits = Limits(max_connections=AT_ONE_CLIENT, max_keepalive_connections=AT_ONE_CLIENT)
+        tls = create_ssl_context()
+        self._clients = [
+            AsyncOpenAI(
+                api_key=key or "none",
+                base_url=url,
+                timeout=timeout,
+                max_retries=0,
+                http_client=DefaultAsyncHttpxClient(limits=limits, timeout=timeout, verify=tls),
+            )
+            for _ in range(math.ceil(at_once / AT_ONE_CLIENT))
+        ]
+        self._free = self._clients * AT_ONE_CLIENT
 
     def mode(self, wanted: Mode) -> Mode:
         """As wanted."""
@@ -95,16 +104,18 @@ class ChatServer:
 
     async def close(self) -> None:
         """See ``Annotator``."""
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def answer(self, call: Call) -> Reply:
         """See ``Annotator``."""
         import openai
 
         body = await asyncio.to_thread(self._request_body, call)
+        client = self._free.pop()
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._client.post(
+                answer = await client.post(
                     "/chat/completions",
                     body=body,
                     options={"headers": {"Idempotency-Key": call.key}},
@@ -119,8 +130,13 @@ class ChatServer:
             never = type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
             told = str(cause or error) or type(cause or error).__name__
             raise NoAnswer(f"the connection failed: {self._safe(told)}", charged=not never) from None
-        except (openai.OpenAIError, ValueError) as error:  # a body that is cut off, or no JSON
+        except ValueError as error:
             raise NoAnswer(f"the answer is no JSON: {self._safe(str(error))}", charged=True) from None
+        except Exception as error:  # damaged in a way that has kinds of its own in each library on its way
+            told = self._safe(f"{type(error).__name__}: {error}")
+            raise NoAnswer(f"the answer cannot be read: {told}", charged=True) from None
+        finally:
+            self._free.append(client)
         return _reply(answer)
 
     def _request_body(self, call: Call) -> dict[str, Any]:

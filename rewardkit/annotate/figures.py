@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rewardkit.annotate.budget import Price, price_of
-from rewardkit.annotate.calls import Sent, read_calls
+from rewardkit.annotate.calls import read_calls
 from rewardkit.annotate.images import text_tokens
 from rewardkit.annotate.log import LOG_FILE, Attempt, LogLine, read_log
 
@@ -53,35 +53,41 @@ class Figures:
             setattr(self, name, getattr(self, name) + value)
 
 
-def count(lines: Iterable[LogLine], sent: Mapping[str, Sent], prices: Mapping[str, Price]) -> dict[str, Figures]:
-    """Annotator to its figures.
+def figures_of(folder: Path, prices: Mapping[str, Price]) -> dict[str, Figures]:
+    """Annotator to its figures, of all that lies in the folder of an annotation.
 
     Args:
-        lines: Of the log.
-        sent: See ``read_calls``.
+        folder: Of the annotation.
         prices: Annotator to price; "" for all others.
+
+    Raises:
+        DataError: A line is damaged.
     """
     found: dict[str, Figures] = {}
-    for line in lines:
-        figures = found.setdefault(line.annotator, Figures())
-        price = price_of(prices, line.annotator)
-        figures.requests += 1
-        setattr(figures, line.outcome, getattr(figures, line.outcome) + 1)
-        figures.answers += len(line.attempts)
-        figures.repairs += max(0, len(line.attempts) - 1)
-        for attempt in line.attempts:
-            figures.retries += attempt.retries
-            figures.tokens_in += attempt.tokens_in or 0
-            figures.tokens_out += attempt.tokens_out or 0
-            figures.not_counted += attempt.tokens_in is None or attempt.tokens_out is None
-            figures.cost += cost_of(attempt, price)
-    for calls in sent.values():
-        figures = found.setdefault(calls.annotator, Figures())
+    answers: dict[str, int] = {}
+    for line in read_log(folder) if (folder / LOG_FILE).is_file() else ():
+        _count(line, found.setdefault(line.annotator, Figures()), price_of(prices, line.annotator))
+        answers[line.request] = len(line.attempts)
+    for calls in read_calls(folder, answers).values():
+        figures, price = found.setdefault(calls.annotator, Figures()), price_of(prices, calls.annotator)
         figures.unknown_calls += calls.unknown
-        figures.unknown_cost += calls.unknown * price_of(prices, calls.annotator).of(*calls.tokens)
-        for answer in calls.answers:  # of a request that is not at its end yet
-            figures.cost += cost_of(answer, price_of(prices, calls.annotator))
+        figures.unknown_cost += calls.unknown * price.of(*calls.tokens)
+        figures.cost += sum(cost_of(answer, price) for answer in calls.answers)  # of a request that is not at its end
     return found
+
+
+def _count(line: LogLine, figures: Figures, price: Price) -> None:
+    """Counts a line of the log."""
+    figures.requests += 1
+    setattr(figures, line.outcome, getattr(figures, line.outcome) + 1)
+    figures.answers += len(line.attempts)
+    figures.repairs += max(0, len(line.attempts) - 1)
+    for attempt in line.attempts:
+        figures.retries += attempt.retries
+        figures.tokens_in += attempt.tokens_in or 0
+        figures.tokens_out += attempt.tokens_out or 0
+        figures.not_counted += attempt.tokens_in is None or attempt.tokens_out is None
+        figures.cost += cost_of(attempt, price)
 
 
 def cost_of(attempt: Attempt, price: Price) -> float:
@@ -89,14 +95,6 @@ def cost_of(attempt: Attempt, price: Price) -> float:
     read = attempt.estimate if attempt.tokens_in is None else attempt.tokens_in
     written = text_tokens(attempt.text) if attempt.tokens_out is None else attempt.tokens_out
     return price.of(read, written)
-
-
-def figures_of(folder: Path, prices: Mapping[str, Price]) -> dict[str, Figures]:
-    """Of all that lies in the folder of an annotation, by annotator; raises DataError where a line is damaged."""
-    if not (folder / LOG_FILE).is_file():
-        return {}
-    answers = {line.request: len(line.attempts) for line in read_log(folder)}
-    return count(read_log(folder), read_calls(folder, answers), prices)
 
 
 def total(figures: Mapping[str, Figures]) -> Figures:

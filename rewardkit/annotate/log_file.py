@@ -129,9 +129,14 @@ class LogFile:
 
     def _write(self, texts: dict[str, str]) -> None:
         for name, text in texts.items():
-            data = text.encode("utf-8", "surrogatepass")
-            while data:
-                data = data[os.write(self._files[name], data) :]
+            data, handle = text.encode("utf-8", "surrogatepass"), self._files[name]
+            size = os.fstat(handle).st_size
+            try:
+                while data:
+                    data = data[os.write(handle, data) :]
+            except OSError:  # a full disk: no half line may stay in the middle of the file
+                os.ftruncate(handle, size)
+                raise
 
     def _to_disk(self, names: list[str]) -> None:
         for name in names:

@@ -62,10 +62,12 @@ def add_section(folder: Path, name: str, record: object) -> None:
 def _code(run: Run) -> int:
     """Says why it is not all done, where it is not."""
     progress = run.progress
-    bad = [reason for plan in run.plans for reason in plan.bad]
-    left = max(0, run.expected - progress.ended - progress.passed_over - progress.failures)
+    bad = [reason for plan in run.plans for reason in plan.bad] + progress.bad
+    left = max(0, run.expected - progress.ended - progress.passed_over - progress.failures - len(progress.bad))
     for reason in bad[:SHOWN]:
         print(f"left out, cannot be read: {reason}", file=sys.stderr)
+    if len(bad) > SHOWN:
+        print(f"… and {len(bad) - SHOWN:,} more", file=sys.stderr)
     for reason in progress.failed[:SHOWN]:
         print(f"not asked: {reason}", file=sys.stderr)
     if progress.failures > SHOWN:

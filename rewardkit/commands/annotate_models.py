@@ -82,7 +82,9 @@ def build_annotator(named: Named, options: AnnotateOptions, questions: QuestionS
     if named.kind == "server":
         return _server(named, options)
     from rewardkit.commands.open_model import find_device
+    from rewardkit.engine.train import quieten
 
+    quieten(None)
     device = str(find_device(options.device))
     if named.kind == "evaluator":
         from rewardkit.annotate.local_evaluator import LocalEvaluator
@@ -167,7 +169,7 @@ def _server(named: Named, options: AnnotateOptions) -> Annotator:
             named.name,
             named.model,
             named.url,
-            key=os.environ.get(variable) or None,
+            key=_key(variable),
             key_variable=variable,
             at_once=options.concurrency,
             timeout=options.timeout_s,
@@ -182,6 +184,18 @@ def _server(named: Named, options: AnnotateOptions) -> Annotator:
         raise UserError(f"an endpoint needs a package ({error}); `pip install 'rewardkit[annotate]'`") from None
     _permit_connections(options.concurrency, len(options.annotators))
     return server
+
+
+def _key(variable: str) -> str | None:
+    """The key that an environment variable holds.
+
+    Raises:
+        UserError: No header can carry it. What it is stays unsaid.
+    """
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the key in the environment variable {variable} holds characters that no key has")
+    return key or None
 
 
 def _permit_connections(concurrency: int, servers: int) -> None:

@@ -203,6 +203,7 @@ class Run:
 
 def start(annotation: Annotation, annotators: Sequence[Annotator], log: LogFile) -> Run:
     """A run that goes on with what was spent before."""
-    before = total(figures_of(log.folder, annotation.prices))
-    budget = Budget(annotation.options.budget, before.cost + before.unknown_cost)
+    limit = annotation.options.budget
+    before = total(figures_of(log.folder, annotation.prices) if limit is not None else {})
+    budget = Budget(limit, before.cost + before.unknown_cost)
     return Run(annotation, annotators, log, budget)

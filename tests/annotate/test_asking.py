@@ -135,6 +135,37 @@ def test_a_stalled_answer_is_given_up_and_asked_again(server: Any, images: Path,
     assert len(lines(tmp_path / "a")) == GROUPS and len(server.calls) == GROUPS + 1
 
 
+def test_answers_that_are_none_are_asked_again(server: Any, images: Path, tmp_path: Path) -> None:
+    faults = ("html", "empty", "no_choices", "truncate", "drip", "list")
+    server.fault = lambda asked: faults[asked.number] if asked.number < len(faults) else None
+    assert ask(server, images, tmp_path / "a", "timeout_s=3") == 0
+    found = lines(tmp_path / "a")
+    assert [line.outcome for line in found] == ["ok"] * GROUPS
+    assert (
+        sum(attempt.retries for line in found for attempt in line.attempts)
+        == len(faults) - 1
+        == len(server.calls) - GROUPS
+    )
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_asked(server: Any, tmp_path: Path, capsys: Any) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rows = []
+    for n in range(14):
+        rows.append({"id": f"{n}", "prompt": "p"})
+        Image.new("RGB", (64, 48), (n, 0, 0)).save(folder / f"{n}.png")
+        if n > 1:  # more in a row than calls may fail in a row
+            data = (folder / f"{n}.png").read_bytes()
+            (folder / f"{n}.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert ask(server, folder, tmp_path / "a", f"prompts={tmp_path / 'p.jsonl'}", "image_format=jpeg") == 1
+    assert "group 2: " in capsys.readouterr().err
+    assert {line.group for line in lines(tmp_path / "a")} == {"0", "1"}
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "told"),
     [
@@ -172,7 +203,10 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
     monkeypatch.delenv("MY_KEY")
     assert ask(server, images, tmp_path / "a", "key_variable=MY_KEY") == 2
     assert "which is not set" in capsys.readouterr().err
-    monkeypatch.setenv("MY_KEY", server.key)
+    monkeypatch.setenv("MY_KEY", "sk-wrong\n-9876543210")
+    assert ask(server, images, tmp_path / "a", "key_variable=MY_KEY") == 2
+    assert "sk-wrong" not in capsys.readouterr().err
+    monkeypatch.setenv("MY_KEY", f"{server.key}\n")
     assert ask(server, images, tmp_path / "a", "key_variable=MY_KEY") == 0
     printed = capsys.readouterr()
     held = "".join(file.read_text() for file in (tmp_path / "a").iterdir() if file.is_file())
