@@ -69,6 +69,11 @@ def name_annotators(options: AnnotateOptions) -> list[Named]:
         for name in given:
             if name not in names:
                 raise UserError(f"{option}: no annotator is called {name!r}.{did_you_mean(name, names)}")
+    priced = _by_name(options.prices)
+    for one in found:
+        if options.budget is not None and priced and one.kind == "server" and one.name not in priced:
+            told = f"prices has none for {one.name!r}; give {{input: 0, output: 0}} if it is free"
+            raise UserError(f"budget={options.budget:g}: {told}")
     return found
 
 

@@ -23,8 +23,8 @@ GROUPS = 7
 
 def ask(server: Any, images: Path, out: Path, *more: str) -> int:
     """One run against the server, with short pauses."""
-    who = f"annotators=judge@{server.url}"
-    return run(["annotate", f"images={images}", f"out={out}", who, "first_pause_s=0.01", *more])
+    who = [f"annotators=judge@{server.url}"] if not any(word.startswith("annotators=") for word in more) else []
+    return run(["annotate", f"images={images}", f"out={out}", *who, "first_pause_s=0.01", *more])
 
 
 def lines(out: Path) -> list[LogLine]:
@@ -226,6 +226,28 @@ def test_the_budget_is_not_passed_and_more_of_it_goes_on(
     assert len(server.calls) == figures["requests"]  # what was spent before counts
     assert ask(server, images, tmp_path / "a", *prices, "budget=100") == 0
     assert len(lines(tmp_path / "a")) == GROUPS == len(server.calls)
+
+
+def test_several_annotators_are_all_asked(server: Any, images: Path, tmp_path: Path, capsys: Any) -> None:
+    one, two = f"judge@{server.url}", f"second=judge@{server.url}"
+    out = tmp_path / "a"
+    assert ask(server, images, out, f"annotators={one},{two}", "prices={second: {input: 1, output: 1}}") == 0
+    assert Counter(line.annotator for line in lines(out)) == {"judge": GROUPS, "second": GROUPS}
+    figures = json.loads((out / "annotate.json").read_text())["asking"]["annotators"]
+    assert figures["judge"]["cost"] == 0 < figures["second"]["cost"]
+    for wrong, told in [
+        ((f"annotators={one},{one}",), "two are called 'judge'"),
+        ((f"annotators={one}", "prices={jugde: {input: 1, output: 1}}"), "Did you mean 'judge'"),
+        ((f"annotators={one}", "prices={input: 1}"), "both prices"),
+        ((f"annotators={one}", "budget=3"), "give also prices="),
+        ((f"annotators={one},{two}", "prices={second: {input: 1, output: 1}}", "budget=3"), "none for 'judge'"),
+        (("annotators=nobody",), "neither MODEL@URL"),
+        ((f"annotators={one}", "template=nowhere.txt"), "no such file"),
+        ((f"annotators={one}", "questions=visionprefr"), "Did you mean 'visionprefer'"),
+    ]:
+        assert ask(server, images, tmp_path / "b", *wrong) == 2
+        assert told in capsys.readouterr().err, wrong
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_dry_run_asks_nothing(server: Any, images: Path, tmp_path: Path, capsys: Any) -> None:
