@@ -1,4 +1,4 @@
-"""``report``: writes a run's report.html again, alone or against another run."""
+"""``report``: writes a run's report.html again, alone or against another run; or what shows a benchmark."""
 
 from __future__ import annotations
 
@@ -17,20 +17,43 @@ if TYPE_CHECKING:
 
 def help_text(arguments: list[str]) -> str:
     """Help from the schema."""
-    return verb_help("report run=RUN [against=RUN]", ReportOptions)
+    return verb_help("report run=RUN|BENCHMARK [against=RUN]", ReportOptions)
 
 
 def run(arguments: list[str]) -> int:
     """Writes the page and prints where it lies."""
-    options = compose(ReportOptions, [Layer(COMMAND_LINE, parse_overrides(arguments))]).options
+    overrides = parse_overrides(arguments)
+    options = compose(ReportOptions, [Layer(COMMAND_LINE, overrides)]).options
     if options.run is None:
-        raise UserError("name a run: report run=runs/RECIPE/NAME")
-    layout = RunLayout(Path(options.run))
+        raise UserError("name a run or a benchmark: report run=runs/RECIPE/NAME, or run=OUT of `benchmark out=OUT`")
+    root = Path(options.run)
+    from rewardkit.benchmark.result import FILE
+
+    if (root / FILE).is_file():
+        _write_benchmark(root, options)
+        return EXIT_DONE
+    for_benchmarks = [key for key in overrides if key.startswith("page.")]
+    if for_benchmarks:
+        raise UserError(f"{for_benchmarks[0]} is of a benchmark's page, and {root} has no {FILE}; leave it out")
+    layout = RunLayout(root)
     against = RunLayout(Path(options.against)) if options.against is not None else None
     from rewardkit.report.page import write_report
 
     print(write_report(layout, against=against, folders=_folders_of(layout.root)))
     return EXIT_DONE
+
+
+def _write_benchmark(root: Path, options: ReportOptions) -> None:
+    """The leaderboard and the tables for a paper; prints where they lie."""
+    if options.against is not None:
+        raise UserError(
+            f"against= compares two runs, and {root} is a benchmark; `benchmark model=A,B` puts several rewards into "
+            "one result"
+        )
+    from rewardkit.commands.benchmark_pages import write_pages
+
+    for path in write_pages(root, options.page):
+        print(path)
 
 
 def _folders_of(root: Path) -> list[Path | RemoteSamples]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardkit.config.options import option
+from rewardkit.config.page_options import LeaderboardOptions
 from rewardkit.config.protocols import NAMES
 from rewardkit.config.schema import CacheOptions, EmbeddedOptions, RemoteOptions
 
@@ -137,12 +138,13 @@ class ExportOptions:
 
 @dataclass
 class ReportOptions:
-    """Writes a run's report.html again from its files."""
+    """Writes a run's report.html again from its files, or the pages and tables of a benchmark."""
 
     run: str | None = option(None)
-    """The run's folder."""
+    """The run's folder, or a benchmark's (its out=)."""
     against: str | None = option(None)
-    """A second run, compared on the same validation data."""
+    """A second run, compared on the same validation data. Not of a benchmark."""
+    page: LeaderboardOptions = option(LeaderboardOptions())
 
 
 @dataclass

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 import rewardkit
 from rewardkit.benchmark.result import ALL, BenchmarkResult, read_result
+from rewardkit.benchmark.result import FILE as RESULT
 from rewardkit.report.behind import Behind, look_behind
 from rewardkit.report.board import Board, make_board, rank_name, written
 from rewardkit.report.leaderboard_sections import sections
@@ -24,17 +25,14 @@ from rewardkit.report.win_matrix import win_matrices
 
 FILE = "leaderboard.html"
 
-IMAGES = 3
-"""Images of each kind (best, around the median, worst) that a cell opens."""
-
-MEGABYTES = 12.0
-"""Of pictures in the page at most. 22 generators on HPS v2's 3,200 prompts need about 11 of them."""
+MAX_NOTES = 20
+"""Notes that the page repeats; they may name each image that cannot be read."""
 
 _WIDE = 8
 """Of more columns, those over all prompts are shown first; the others by a filter."""
 
 
-def write_leaderboard(folder: Path, *, images: int = IMAGES, megabytes: float = MEGABYTES) -> Path:
+def write_leaderboard(folder: Path, *, images: int, megabytes: float) -> Path:
     """Writes ``leaderboard.html`` beside ``benchmark.json``, and replaces an older one.
 
     Args:
@@ -62,6 +60,8 @@ def _render(result: BenchmarkResult, board: Board, behind: Behind) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     matrices, more_matrices = win_matrices(result)
     results = _results(result, board)
+    notes = [*result.notes, *(f"{reward.label}: {note}" for reward in result.rewards for note in reward.notes)]
+    more_notes = [f"{len(notes) - MAX_NOTES:,} more notes are in {RESULT}."] if len(notes) > MAX_NOTES else []
     return jinja.get_template("leaderboard.html.j2").render(
         title=results.title,
         kicker=results.kicker,
@@ -71,7 +71,7 @@ def _render(result: BenchmarkResult, board: Board, behind: Behind) -> str:
         board=board,
         start_part=board.columns[0].part if len(board.columns) > _WIDE and len(board.judges) > 1 else "",
         sources=list(dict.fromkeys(one.source for one in result.references if one.rewards)),
-        notes=[*result.notes, *(f"{reward.label}: {note}" for reward in result.rewards for note in reward.notes)],
+        notes=notes[:MAX_NOTES] + more_notes,
         matrices=matrices,
         more_matrices=more_matrices,
         behind=behind,

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from benchmark_results import GENERATORS, HOSTILE, write_example
 
+from rewardkit import cli
 from rewardkit.benchmark.result import BenchmarkResult, Missing, read_result, write_result
 from rewardkit.errors import UserError
 from rewardkit.report.behind import look_behind
@@ -134,7 +135,7 @@ def test_win_rates_are_whole_and_mirrored(result: BenchmarkResult) -> None:
 
 
 def test_the_policy_names_the_one_script(folder: Path) -> None:
-    text = write_leaderboard(folder).read_text("utf-8")
+    text = write_leaderboard(folder, images=2, megabytes=1).read_text("utf-8")
     scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
     assert len(scripts) == 1
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
@@ -149,7 +150,7 @@ def test_the_data_hold_no_markup(folder: Path, result: BenchmarkResult) -> None:
     table = folder / result.rewards[0].predictions
     frame = pd.read_parquet(table)
     assert HOSTILE in set(frame["prompt"])
-    page = write_leaderboard(folder)
+    page = write_leaderboard(folder, images=2, megabytes=1)
     text = page.read_text("utf-8")
     block = text.split('id="data">')[1].split("</script>")[0]
     assert not set(block) & {"<", ">", "&", separator}
@@ -158,7 +159,9 @@ def test_the_data_hold_no_markup(folder: Path, result: BenchmarkResult) -> None:
 
 
 def test_without_a_script_all_numbers_and_missing_images_are_there(folder: Path) -> None:
-    text = re.sub(r"<script.*?</script>", "", write_leaderboard(folder).read_text("utf-8"), flags=re.S)
+    text = re.sub(
+        r"<script.*?</script>", "", write_leaderboard(folder, images=2, megabytes=1).read_text("utf-8"), flags=re.S
+    )
     for said in ("As HPS v2", "EvalAlign: faithfulness", "Agreement with people", "Agreement of the rewards",
                  "Best of n", "appended text", "Missing images", "paintings/00001", "no image", "notes.txt",
                  "belongs to no prompt", "an example: none of these numbers was measured", "github.com/tgxs002/HPSv2",
@@ -168,14 +171,14 @@ def test_without_a_script_all_numbers_and_missing_images_are_there(folder: Path)
 
 
 def test_pictures_keep_to_the_budget(folder: Path) -> None:
-    page = write_leaderboard(folder, images=3)
+    page = write_leaderboard(folder, images=3, megabytes=1)
     whole = data_of(page)["pictures"]
     size = sum(map(len, whole))
     small = write_leaderboard(folder, images=3, megabytes=size / 2e6)
     kept = data_of(small)["pictures"]
     assert 0 < sum(map(len, kept)) <= size / 2 and len(kept) < len(whole)
     assert re.search(r"\d+ of these pictures are not in this file", small.read_text("utf-8"))
-    assert data_of(write_leaderboard(folder, images=0))["pictures"] == []
+    assert data_of(write_leaderboard(folder, images=0, megabytes=1))["pictures"] == []
 
 
 def test_a_benchmark_of_one_generator_and_nothing_else(folder: Path, result: BenchmarkResult, tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_a_benchmark_of_one_generator_and_nothing_else(folder: Path, result: Ben
     )  # fmt: skip
     write_result(tmp_path, small)
     (tmp_path / "predictions").symlink_to(folder / "predictions")
-    text = write_leaderboard(tmp_path).read_text("utf-8")
+    text = write_leaderboard(tmp_path, images=1, megabytes=1).read_text("utf-8")
     assert 'id="wins"' not in text and "Best of n" not in text and "Missing images" in text  # of a stray file
 
 
@@ -199,10 +202,26 @@ def test_a_generator_without_any_score(folder: Path, result: BenchmarkResult, tm
     assert all(cell.text == "–" and cell.behind is None for cell in row.cells)
     write_result(tmp_path, more)
     (tmp_path / "predictions").symlink_to(folder / "predictions")
-    text = write_leaderboard(tmp_path).read_text("utf-8")
+    text = write_leaderboard(tmp_path, images=1, megabytes=1).read_text("utf-8")
     assert "photo/00059 and 40 more" in text and "100 of its images missing" in text
 
 
 def test_where_there_is_no_benchmark_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"benchmark\.json"):
-        write_leaderboard(tmp_path)
+        write_leaderboard(tmp_path, images=1, megabytes=1)
+
+
+def test_report_writes_a_benchmarks_page_and_tables_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["report", f"run={folder}", "page.images=1", "page.megabytes=0"]) == 0
+    made = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in made] == ["leaderboard.html", "table.tex", "table.md"]
+    assert "its best image, one at the median" in made[0].read_text("utf-8") and data_of(made[0])["pictures"] == []
+
+
+def test_report_names_what_does_not_go_together(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["report", f"run={folder}", "against=other"]) == 2
+    assert "against= compares two runs" in capsys.readouterr().err
+    assert cli.run(["report", f"run={tmp_path}", "page.images=1"]) == 2
+    assert "page.images is of a benchmark's page" in capsys.readouterr().err

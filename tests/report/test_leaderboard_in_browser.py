@@ -28,7 +28,7 @@ REFERENCE = "Stable Diffusion v1.4"
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
     write_example(folder)
-    return write_leaderboard(folder, images=2)
+    return write_leaderboard(folder, images=2, megabytes=1)
 
 
 def choose(browser: Any, name: str, value: Any) -> None:
