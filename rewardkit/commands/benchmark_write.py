@@ -21,6 +21,7 @@ from rewardkit.benchmark.tables import predictions_of
 from rewardkit.benchmark.work import Gathered, Images, Texts, answers_of, gather, number_candidates
 from rewardkit.commands.benchmark_display import print_result
 from rewardkit.commands.benchmark_inputs import say
+from rewardkit.commands.benchmark_pages import write_pages
 from rewardkit.config.benchmark_options import BenchmarkOptions
 from rewardkit.data.answer_table import write_answers
 from rewardkit.data.predictions import write_predictions
@@ -64,10 +65,14 @@ def write_all(
     )  # fmt: skip
     write_result(out, result)
     write_csv(out / TABLE, result)
+    pages = write_pages(out, options.page)
     say([note for note in result.notes if note not in notes], console)
     print_result(result, console)
     console.print(
-        f"\nwrote {out / FILE}, {TABLE}, and the scores of each image in predictions/", highlight=False, soft_wrap=True
+        f"\nwrote {out / FILE}, {', '.join([TABLE, *(page.name for page in pages)])}, and the scores of each image in "
+        "predictions/",
+        highlight=False,
+        soft_wrap=True,
     )
     return EXIT_FAILURE if problems else EXIT_DONE
 

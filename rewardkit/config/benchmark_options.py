@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardkit.config.options import option
+from rewardkit.config.page_options import LeaderboardOptions
 
 
 @dataclass
@@ -47,6 +48,7 @@ class BenchmarkOptions:
     """Folder of an evaluator's base, where the model is an adapter alone and its base has moved."""
     bootstrap: int = option(1000, at_least=100)
     """Resamples of prompts behind each 95 % interval."""
+    page: LeaderboardOptions = option(LeaderboardOptions())
     batch_size: int | None = option(None, at_least=1)
     """Images in one forward pass. Default: 32; of an evaluator, which reads a row of tokens for each question, 8."""
     workers: int = option(2, at_least=0)

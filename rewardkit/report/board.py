@@ -134,8 +134,11 @@ def written(value: float | None, scale: str) -> str:
 
 
 def span(low: float | None, high: float | None, scale: str) -> str:
-    """An interval, thin spaces around its dash; "" where there is none."""
-    return "" if low is None or high is None else f"{written(low, scale)}\u2009–\u2009{written(high, scale)}"
+    """An interval, with thin spaces around its dash, or with "to" where a minus stands; "" where there is none."""
+    if low is None or high is None:
+        return ""
+    ends = written(low, scale), written(high, scale)
+    return (" to " if min(low, high) < 0 else "\u2009–\u2009").join(ends)
 
 
 def rank_name(rank: int | None, last_rank: int | None) -> str:
@@ -191,7 +194,7 @@ def _measured(cell: Cell, scale: str, best: bool, behind: int) -> BoardCell:
 
 
 def _row(generator: Generator, cells: dict[tuple[str, int], BoardCell], columns: int) -> BoardRow:
-    notes = [f"{len(generator.missing):,} of its images missing"] if generator.missing else []
+    notes = [f"{len(generator.missing):,} missing"] if generator.missing else []
     if generator.variant_of is not None:
         notes.insert(0, f"{generator.variant_of} with appended prompts")
     row = tuple(cells.get((generator.name, place), BoardCell()) for place in range(columns))

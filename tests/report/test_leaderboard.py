@@ -18,7 +18,7 @@ from rewardkit import cli
 from rewardkit.benchmark.result import BenchmarkResult, Missing, read_result, write_result
 from rewardkit.errors import UserError
 from rewardkit.report.behind import look_behind
-from rewardkit.report.board import leaders, make_board, rank_name
+from rewardkit.report.board import leaders, make_board, rank_name, span
 from rewardkit.report.leaderboard import write_leaderboard
 from rewardkit.report.win_matrix import win_matrices
 
@@ -79,6 +79,7 @@ def test_who_leads_a_column(result: BenchmarkResult) -> None:
     assert leaders(cells) == set(GENERATORS[:2])
     assert leaders(replace(cell, same_as=()) for cell in cells) == {max(cells, key=lambda c: c.mean or 0).generator}
     assert leaders(replace(cell, mean=None) for cell in cells) == set()
+    assert span(27.1, 27.5, "cosine100") == "27.10\u2009–\u200927.50" and span(-1, 2, "") == "−1.000 to 2.000"
     assert [rank_name(*ranks) for ranks in ((None, None), (2, 2), (2, 5))] == ["", "2", "2–5"]
 
 
@@ -165,7 +166,7 @@ def test_without_a_script_all_numbers_and_missing_images_are_there(folder: Path)
     for said in ("As HPS v2", "EvalAlign: faithfulness", "Agreement with people", "Agreement of the rewards",
                  "Best of n", "appended text", "Missing images", "paintings/00001", "no image", "notes.txt",
                  "belongs to no prompt", "an example: none of these numbers was measured", "github.com/tgxs002/HPSv2",
-                 "1 of its images missing", ">published<"):  # fmt: skip
+                 "<small>1 missing</small>", ">published<"):  # fmt: skip
         assert said in text, said
     assert "<button" not in text.split("<dialog")[0], "a button that does nothing without the script"
 
@@ -203,7 +204,7 @@ def test_a_generator_without_any_score(folder: Path, result: BenchmarkResult, tm
     write_result(tmp_path, more)
     (tmp_path / "predictions").symlink_to(folder / "predictions")
     text = write_leaderboard(tmp_path, images=1, megabytes=1).read_text("utf-8")
-    assert "photo/00059 and 40 more" in text and "100 of its images missing" in text
+    assert "photo/00059 and 40 more" in text and "<small>100 missing</small>" in text
 
 
 def test_where_there_is_no_benchmark_it_says_so(tmp_path: Path) -> None:
