@@ -58,7 +58,7 @@ def _means(board: Board) -> ResultsSection:
             rows.append(IntervalRow(row.name, cell.value, *cell.ends, best=cell.best, told=told, outside=row.published))
         rows.sort(key=lambda one: -(one.value or 0.0))
         note = "Hollow: published, not measured here." if any(row.outside for row in rows) else ""
-        figures.append(Figure(column.judge, interval_chart(rows, x_label=column.judge), note=note))
+        figures.append(Figure(column.judge, interval_chart(rows, x_label="mean score"), note=note))
     lead = "Over all prompts. In blue: the best, and those that are not distinguishable from it."
     left = len(drawn) - MAX_FIGURES
     lead += f" {left} more dimensions are in the table alone." if left > 0 else ""
