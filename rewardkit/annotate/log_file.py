@@ -10,7 +10,6 @@ import asyncio
 import fcntl
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -47,8 +46,8 @@ class LogFile:
         self.done: set[str] = set()
         self.sent: dict[str, Sent] = {}
         self._files: dict[str, int] = {}
-        self._waiting: list[tuple[str, str, asyncio.Future[None] | None]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self._syncing: asyncio.Task[None] | None = None
         try:
             self._take_up()
         except BaseException:
@@ -77,13 +76,12 @@ class LogFile:
     def sending(self, request: str, attempt: int, annotator: str, tokens: tuple[int, int]) -> None:
         """Appends that a call goes out."""
         line = {"request": request, "attempt": attempt, "sent": now(), "annotator": annotator, "tokens": list(tokens)}
-        self._write({CALLS_FILE: _json(line) + "\n"})
+        self._write(CALLS_FILE, _json(line))
 
     def failed(self, request: str, attempt: int, why: str, *, charged: bool) -> None:
         """Appends that a call brought no answer."""
-        self._write(
-            {CALLS_FILE: _json({"request": request, "attempt": attempt, "failed": why, "charged": charged}) + "\n"}
-        )
+        line = {"request": request, "attempt": attempt, "failed": why, "charged": charged}
+        self._write(CALLS_FILE, _json(line))
 
     def close(self) -> None:
         """Closes the files and lets others write."""
@@ -104,41 +102,37 @@ class LogFile:
         self.sent = read_calls(self.folder, answers)
 
     async def _append(self, name: str, text: str) -> None:
+        self._write(name, text)  # at once: what is written outlives a kill of the process, not one of the machine
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((name, text + "\n", future))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._flush())
+        self._waiting.append((name, future))
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self._sync())
         await future
 
-    async def _flush(self) -> None:
-        """Writes what waits, all of it in one go, until nothing waits."""
+    async def _sync(self) -> None:
+        """Brings to the disk what waits for it, all of it in one go, until nothing waits."""
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            texts: dict[str, str] = defaultdict(str)
-            for name, text, _ in taken:
-                texts[name] += text
-            error: BaseException | None = None
+            error: OSError | None = None
             try:
-                self._write(texts)
-                await asyncio.to_thread(self._to_disk, list(texts))
+                await asyncio.to_thread(self._to_disk, {name for name, _ in taken})
             except OSError as failure:
                 error = failure
-            for _, _, future in taken:
-                if future is not None and not future.done():
+            for _, future in taken:
+                if not future.done():
                     future.set_exception(error) if error else future.set_result(None)
 
-    def _write(self, texts: dict[str, str]) -> None:
-        for name, text in texts.items():
-            data, handle = text.encode("utf-8", "surrogatepass"), self._files[name]
-            size = os.fstat(handle).st_size
-            try:
-                while data:
-                    data = data[os.write(handle, data) :]
-            except OSError:  # a full disk: no half line may stay in the middle of the file
-                os.ftruncate(handle, size)
-                raise
+    def _write(self, name: str, text: str) -> None:
+        data, handle = (text + "\n").encode("utf-8", "surrogatepass"), self._files[name]
+        size = os.fstat(handle).st_size
+        try:
+            while data:
+                data = data[os.write(handle, data) :]
+        except OSError:  # a full disk: no half line may stay in the middle of the file
+            os.ftruncate(handle, size)
+            raise
 
-    def _to_disk(self, names: list[str]) -> None:
+    def _to_disk(self, names: set[str]) -> None:
         for name in names:
             os.fsync(self._files[name])
 

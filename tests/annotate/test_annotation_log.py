@@ -75,3 +75,44 @@ def test_a_line_of_another_make_is_refused(change: str, told: str) -> None:
 def test_a_folder_without_a_log_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such log"):
         list(read_log(tmp_path))
+
+
+def test_a_damaged_middle_line_stops_the_next_run_and_names_itself(tmp_path: Path) -> None:
+    from rewardkit.annotate.calls import CALLS_FILE
+    from rewardkit.annotate.log_file import LogFile
+
+    for name in (LOG_FILE, CALLS_FILE):
+        (tmp_path / name).write_text('{"half": \n{"whole": 1}\n', encoding="utf-8")
+        with pytest.raises(DataError, match=rf"{name}, line 1 is damaged"):
+            LogFile(tmp_path)
+        (tmp_path / name).unlink()
+    LogFile(tmp_path).close()  # the lock of those that failed is gone
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+    import errno
+    import os
+
+    from rewardkit.annotate.log_file import LogFile
+
+    whole, full = os.write, [False]
+
+    def write(handle: int, data: bytes) -> int:
+        if full[0] and len(data) < 300:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(handle, data[:-200] if full[0] else data)
+
+    async def fill(log: LogFile) -> None:
+        await log.end(LINE)
+        full[0] = True
+        with pytest.raises(OSError, match="No space"):
+            await log.end(replace(LINE, request="1" * 32))
+        full[0] = False
+        await asyncio.gather(*(log.end(replace(LINE, request=f"{n:032d}")) for n in range(2, 30)))
+
+    monkeypatch.setattr(os, "write", write)
+    with LogFile(tmp_path) as log:
+        asyncio.run(fill(log))
+        assert "1" * 32 not in log.done
+    assert len(list(read_log(tmp_path))) == 29

@@ -270,7 +270,7 @@ def test_a_signal_waits_for_the_calls_in_flight(
 
     threading.Thread(target=send, daemon=True).start()
     assert ask(server, images, tmp_path / "a", "concurrency=3") == code
-    assert len(lines(tmp_path / "a")) == 3 == len(server.calls)
+    assert len(lines(tmp_path / "a")) == 3 == len(server.calls) == server.most_in_flight
     server.delay = 0.0
     assert ask(server, images, tmp_path / "a") == 0
     assert len(server.calls) == GROUPS
