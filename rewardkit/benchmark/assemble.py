@@ -218,16 +218,19 @@ def _said(said: Gathered, images: Images) -> dict[str, dict[tuple[int, int], lis
 def _copies(judged: Sequence[Judged], folders: Sequence[GeneratorFolder]) -> dict[str, dict[Any, Any]]:
     """For the curves: generator to each reward's first dimension to the scores of each prompt's images."""
     several = {folder.name for folder in folders if any(one.copy for one in folder.images)}
-    found: dict[str, dict[Any, dict[int, list[float]]]] = {name: {} for name in several}
+    counts: dict[str, dict[int, int]] = {name: {} for name in several}
+    for folder in [folder for folder in folders if folder.name in several]:
+        for image in folder.images:
+            counts[folder.name][image.prompt] = image.copy + 1
+    found: dict[str, dict[Any, Any]] = {name: {} for name in several}
     for one in judged:
         key = (one.reward.label, one.reward.dimensions[0])
-        for image, score in zip(one.said.images, one.said.scores[:, 0], strict=True):
-            if image.generator in several:
-                found[image.generator].setdefault(key, {}).setdefault(image.prompt, []).append(score)
-    return {
-        name: {key: {prompt: np.array(scores) for prompt, scores in of.items()} for key, of in by_key.items()}
-        for name, by_key in found.items()
-    }
+        for name in several:
+            found[name][key] = {prompt: np.full(copies, np.nan) for prompt, copies in counts[name].items()}
+        for scored, copy, score in zip(one.said.images, one.said.copies, one.said.scores[:, 0], strict=True):
+            if scored.generator in several:
+                found[scored.generator][key][scored.prompt][copy] = score
+    return found
 
 
 def _variants(

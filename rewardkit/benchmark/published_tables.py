@@ -50,15 +50,13 @@ def published_rows(
         by_style = {style: values[of_prompt == style] for style in present if style != DRAWBENCH}
         found = benchmark_scores(by_style, draws=draws, seed=seed)
         table = {style: _style(score) for style, score in found.styles.items()}
+        whole = (found.average, found.low, found.high, found.n_scored, found.n_planned)
         if DRAWBENCH in present:
             alone = plain_score(values[of_prompt == DRAWBENCH], draws=draws, seed=seed)
             table[DRAWBENCH] = _style(alone, spread=False)
-        rows.append(
-            Published(
-                reward, dimension, generator, table, found.average, found.low, found.high, found.n_scored,
-                found.n_planned,
-            )
-        )  # fmt: skip
+            if not by_style:
+                whole = (alone.mean, alone.low, alone.high, alone.n_scored, alone.n_planned)
+        rows.append(Published(reward, dimension, generator, table, *whole))
     return rows
 
 

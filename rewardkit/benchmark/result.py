@@ -232,7 +232,7 @@ class Published:
         dimension: Of the reward.
         generator: Name.
         styles: Style to numbers, in the published order; ``drawbench`` may stand last.
-        average: Mean of all scores of the four styles.
+        average: Mean of all scores of the four styles; of DrawBench alone, its mean.
         low: Lower end of its 95 % interval.
         high: Upper end.
         n: Prompts with a score.

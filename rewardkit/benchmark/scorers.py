@@ -39,6 +39,8 @@ class Judge:
         scale: What a score is.
         made_with: What its scores follow from, as plain values.
         loaded: The model.
+        way: How an evaluator answers.
+        tokens: Longest written answer of an evaluator.
     """
 
     label: str
@@ -46,6 +48,8 @@ class Judge:
     scale: str
     made_with: tuple[Any, ...]
     loaded: LoadedReward | LoadedEvaluator
+    way: Way = "probabilities"
+    tokens: int = 16
 
     @property
     def kind(self) -> str:
@@ -99,7 +103,7 @@ def make_judge(
     else:
         own = scale or ("cosine100" if isinstance(loaded.model, CLIPReward) else loaded.output)
         made_with = [loaded.record["preprocessing"]]
-    return Judge(label, dimensions, own, (weights, own, dimensions, *made_with), loaded)
+    return Judge(label, dimensions, own, (weights, own, dimensions, *made_with), loaded, way, tokens)
 
 
 def make_scorers(judges: Sequence[Judge]) -> list[Scorer]:
@@ -211,9 +215,6 @@ class EvaluatorScorer:
         assert isinstance(judge.loaded, LoadedEvaluator), "of this kind"
         self.judges = [judge]
         self._evaluator = judge.loaded
-        *_, way, tokens = judge.made_with
-        self._way: Way = way
-        self._tokens = int(tokens)
         self.reader: Reader = RowReader(judge.loaded.rows)
 
     def prepare(self, texts: Sequence[str], device: torch.device) -> None:
@@ -232,7 +233,7 @@ class EvaluatorScorer:
         if batch.questions is None:
             return [refused]
         questions = batch.questions.to(model.model.device)
-        said, values = model.answer_batch(questions, self._way, most_tokens=self._tokens)
+        said, values = model.answer_batch(questions, judge.way, most_tokens=judge.tokens)
         scores = scores_of(said, values, len(batch.rows), model.dimensions)
         answers: dict[int, list[Mapping[str, Any]]] = {}
         for row, mine in groupby(said, key=lambda answer: answer.image):

@@ -84,13 +84,15 @@ class ScoreLog:
     Args:
         folder: The benchmark's.
         made_with: What its scores follow from, as plain values; another ``made_with`` is another log.
+        writes: Whether the file may be changed.
     """
 
-    def __init__(self, folder: Path, made_with: Sequence[Any]) -> None:
+    def __init__(self, folder: Path, made_with: Sequence[Any], *, writes: bool = True) -> None:
+        self._writes = writes
         digest = hashlib.sha256(json.dumps(list(made_with), sort_keys=True, default=str).encode()).hexdigest()
         self.path = folder / STATE / "rewards" / f"{digest[:24]}.jsonl"
         self._lines: dict[tuple[str, str, str], Line] = {}
-        for line in _read(self.path):
+        for line in _read(self.path, mend=writes):
             self._lines[line.generator, line.image.file, line.text] = line
 
     def __len__(self) -> int:
@@ -115,7 +117,7 @@ class ScoreLog:
                 same = hashlib.file_digest(file, "sha256").hexdigest() == line.sha256
         except OSError:
             return None
-        if same:
+        if same and self._writes:
             self.add([Line(generator, image, line.sha256, text, line.scores, line.answers, line.error)])
         return line if same else None
 
@@ -125,6 +127,7 @@ class ScoreLog:
 
     def add(self, lines: Sequence[Line]) -> None:
         """Writes lines; they are in the file when this returns."""
+        assert self._writes, "a log that is only looked at"
         if not lines:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,8 +182,8 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> Iterator[Line]:
-    """The lines of a log; a last one that was cut off is taken out of the file."""
+def _read(path: Path, *, mend: bool) -> Iterator[Line]:
+    """The lines of a log; a last one that was cut off is taken out of the file, where that may be mended."""
     if not path.is_file():
         return
     whole = 0
@@ -195,5 +198,5 @@ def _read(path: Path) -> Iterator[Line]:
                     f"{path} is damaged behind byte {whole}; delete the file to score this reward again"
                 ) from None
             whole += len(text)
-    if whole < path.stat().st_size:
+    if mend and whole < path.stat().st_size:
         os.truncate(path, whole)

@@ -61,7 +61,7 @@ def _check(options: BenchmarkOptions) -> Path:
 def _run(options: BenchmarkOptions, out: Path, console: Console, arguments: Sequence[str]) -> int:
     from rewardkit.benchmark.human import read_human
     from rewardkit.benchmark.images import with_variants
-    from rewardkit.benchmark.state import remember
+    from rewardkit.benchmark.state import remember, remembered
     from rewardkit.commands.benchmark_inputs import find_inputs, say
     from rewardkit.commands.benchmark_score import open_judges, score_all
 
@@ -83,7 +83,7 @@ def _run(options: BenchmarkOptions, out: Path, console: Console, arguments: Sequ
 
         print_plan(judges, out, prompts, images, texts, console)
         return EXIT_DONE
-    remember(out, {folder.name: folder.path for folder in images.folders})
+    remember(out, remembered(out) | {folder.name: folder.path for folder in images.folders})
     logs = score_all(judges, out, prompts, images, texts, options, console)
     from rewardkit.commands.benchmark_write import write_all
 

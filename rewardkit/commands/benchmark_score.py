@@ -116,7 +116,7 @@ def print_plan(
     to_do: dict[str, dict[str, int]] = {}
     for judge in judges:
         table.add_column(Text(f"to score: {judge.label}"), justify="right", overflow="fold")
-        log = ScoreLog(out, judge.made_with)
+        log = ScoreLog(out, judge.made_with, writes=False)
         tasks = tasks_of([judge], {judge.label: log}, images, wanted_of(judge, prompts, texts))
         for task in tasks:
             mine = to_do.setdefault(judge.label, {})

@@ -61,7 +61,8 @@ def write_all(
     result = assemble(
         judged, images, prompts, texts, variants, human,
         Choices(options.bootstrap, published=options.published),
-        notes=[*told, *_of_published(options)], provenance=_provenance(options, prompts, arguments),
+        notes=[*told, *(note for one in judged for note in one.reward.notes), *_of_published(options)],
+        provenance=_provenance(options, prompts, arguments),
     )  # fmt: skip
     write_result(out, result)
     write_csv(out / TABLE, result)
@@ -101,7 +102,7 @@ def _reward(judge: Judge, source: str, number: int, said: Gathered) -> Reward:
     notes = []
     if said.refused:
         shown = "; ".join(f"{image}: {reason}" for image, reason in list(said.refused.items())[:3])
-        notes.append(f"{len(said.refused)} images could not be judged: {shown}")
+        notes.append(f"{judge.label} cannot judge {len(said.refused)} images: {shown}")
     return Reward(
         label=judge.label,
         source=source,

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ import rewardkit
 from rewardkit import cli
 from rewardkit.benchmark.result import BenchmarkResult, image_file, read_result
 from rewardkit.data.predictions import read_predictions
+from rewardkit.models.blip import build_blip_reward
 from rewardkit.models.clip import CLIPReward
+from rewardkit.models.save import save_reward
 
 
 @pytest.fixture
@@ -260,6 +264,34 @@ def test_appended_prompts_in_pairs(
     ):
         assert found[compared, ""].difference == pytest.approx(mean(folder, appended) - mean("sd", False), abs=1e-3)
         assert found[compared, ""].prompts == 3 and found[compared, "style"].value == "anime"
+
+
+def test_drawbench_and_a_blip(
+    run: Callable[..., Any], tiny_blip: Path, draw: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = build_blip_reward(architecture=tiny_blip)
+    save_reward(tmp_path / "blip", model)
+    (tmp_path / "drawbench.json").write_text(json.dumps(["a cube", "a ball", "a cone"]))
+    for n in (0, 2):
+        draw(tmp_path / "db" / "g" / f"{n:05d}.png", n)
+    result = run(f"model={tmp_path / 'blip'}", f"images={tmp_path / 'db'}", f"prompts={tmp_path}")[1]
+    assert (result.kind, result.rewards[0].kind, result.rewards[0].scale) == ("drawbench", "blip", "logit")
+    files = [tmp_path / "db" / "g" / f"{n:05d}.png" for n in (0, 2)]
+    expected = float(rewardkit.load(tmp_path / "blip").score(files, ["a cube", "a cone"]).mean())
+    assert result.published[0].average == pytest.approx(expected, abs=1e-5)
+    assert result.published[0].styles["drawbench"].std is None and result.published[0].n == 2
+    assert [missing.prompt for missing in result.generators[0].missing] == ["drawbench/00001"]
+
+
+def test_a_second_benchmark_on_the_same_folder_waits(run: Callable[..., Any], tmp_path: Path) -> None:
+    run()
+    code = "import sys, time; from pathlib import Path; from rewardkit.benchmark.state import held\n"
+    code += "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "out"], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        assert cli.run(run_arguments(tmp_path)) == 2
+        other.kill()
+    assert cli.run(run_arguments(tmp_path)) == 0
 
 
 @pytest.mark.parametrize(
