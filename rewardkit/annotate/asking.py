@@ -15,6 +15,7 @@ from typing import Any
 
 from rewardkit.annotate.annotators import Annotator, Call, Denied, NoAnswer, NotAsked, Reply
 from rewardkit.annotate.answer_form import is_refusal
+from rewardkit.annotate.bounds import Bytes, Queue
 from rewardkit.annotate.budget import Budget, Price
 from rewardkit.annotate.estimate import tokens_to_read
 from rewardkit.annotate.images import text_tokens
@@ -108,7 +109,7 @@ class Asking:
         self._annotator, self._questionnaire, self._images = annotator, questionnaire, images
         self._log, self._manner, self._pace, self._budget = log, manner, pace, budget
         self._progress, self._stop = progress, stop
-        self._bytes = _Bytes(MAX_BYTES_IN_FLIGHT)
+        self._bytes = Bytes(MAX_BYTES_IN_FLIGHT)
         self._in_a_row = 0
         self._excess = 1.0  # how far counted tokens were above the estimate, at most
 
@@ -118,7 +119,7 @@ class Asking:
         Raises:
             Denied: No request can be asked. Those in flight are brought to an end first.
         """
-        todo = _Queue(self._not_done(requests))
+        todo = Queue(self._not_done(requests))
         workers = [asyncio.create_task(self._work(todo)) for _ in range(self._annotator.at_once)]
         ends = await asyncio.gather(*workers, return_exceptions=True)
         for error in ends:
@@ -132,7 +133,7 @@ class Asking:
             else:
                 self._progress.passed_over += 1
 
-    async def _work(self, todo: _Queue) -> None:
+    async def _work(self, todo: Queue) -> None:
         while not self._stop.is_set():
             request = await todo.next()
             if request is None:
@@ -309,32 +310,3 @@ class Asking:
 
 _REFUSED = "refused"
 """``Attempt.problem`` of a refusal."""
-
-
-class _Queue:
-    """Requests, planned one by one in a thread: reading records must not hold up answers."""
-
-    def __init__(self, requests: Iterator[Request]) -> None:
-        self._requests, self._lock = requests, asyncio.Lock()
-
-    async def next(self) -> Request | None:
-        async with self._lock:
-            return await asyncio.to_thread(next, self._requests, None)
-
-
-class _Bytes:
-    """A bound of bytes that are held; one holder alone may pass it."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._held = most, 0
-        self._freed = asyncio.Condition()
-
-    async def take(self, size: int) -> None:
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._held == 0 or self._held + size <= self._most)
-            self._held += size
-
-    async def give(self, size: int) -> None:
-        async with self._freed:
-            self._held -= size
-            self._freed.notify_all()

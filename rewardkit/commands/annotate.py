@@ -116,7 +116,7 @@ def _estimate(annotation: Annotation, named: Sequence[Named]) -> int:
 
 
 def _questions(options: AnnotateOptions) -> QuestionSet:
-    from rewardkit.annotate.requests import check_asked
+    from rewardkit.annotate.questionnaires import check_asked
     from rewardkit.data.questions import read_questions
 
     questions = read_questions(options.questions)
@@ -126,7 +126,7 @@ def _questions(options: AnnotateOptions) -> QuestionSet:
 
 def _questionnaires(options: AnnotateOptions, questions: QuestionSet) -> dict[bool, Questionnaire]:
     """What is asked, of annotators that give reasons and of those that do not."""
-    from rewardkit.annotate.requests import ImageQuestions
+    from rewardkit.annotate.questionnaires import ImageQuestions
 
     own = {}
     if options.template is not None:

@@ -101,16 +101,15 @@ def duration(seconds: float) -> str:
 
 
 def figures_tables(figures: Mapping[str, Figures], *, priced: bool) -> Sequence[Table]:
-    """Requests and tokens by annotator."""
-    columns = ("annotator", "requests", "ok", "invalid", "refused", "repairs", "retries", "tokens in", "tokens out")
-    rows = [
-        (
-            name,
-            *(f"{value:,}" for value in (one.requests, one.ok, one.invalid, one.refused, one.repairs, one.retries)),
-            f"{one.tokens_in:,}",
-            f"{one.tokens_out:,}",
-            *((f"{one.cost:,.4f}",) if priced else ()),
-        )
+    """What came of the requests, and what they took, by annotator; two tables, so that both fit a terminal."""
+    counted = ("requests", "ok", "invalid", "refused", "repairs", "retries")
+    came = [(name, *(f"{getattr(one, key):,}" for key in counted)) for name, one in figures.items()]
+    took = [
+        (name, f"{one.tokens_in:,}", f"{one.tokens_out:,}", *((f"{one.cost:,.4f}",) if priced else ()))
         for name, one in figures.items()
     ]
-    return [Table("all of this annotation", (*columns, *(("cost",) if priced else ())), tuple(rows))]
+    columns = ("annotator", "tokens in", "tokens out", *(("cost",) if priced else ()))
+    return [
+        Table("all of this annotation", ("annotator", *counted), came),
+        Table("their tokens", columns, took),
+    ]

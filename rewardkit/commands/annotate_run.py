@@ -22,7 +22,8 @@ from rewardkit.annotate.log_file import LogFile
 from rewardkit.annotate.pace import Pace
 from rewardkit.annotate.plan import Plan, Planned
 from rewardkit.annotate.prompt_steps import STEPS, Prepared, write_prompts
-from rewardkit.annotate.requests import PromptStep, Questionnaire
+from rewardkit.annotate.questionnaires import PromptStep
+from rewardkit.annotate.requests import Questionnaire
 from rewardkit.config.annotate_options import AnnotateOptions
 from rewardkit.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, UserError
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from rewardkit.annotate.requests import ImageQuestions, PromptStep, Request, Turn
+from rewardkit.annotate.questionnaires import ImageQuestions, PromptStep
+from rewardkit.annotate.requests import Request, Turn
 from rewardkit.annotate.template import around_images, quoted, render, shipped_template
 from rewardkit.data.group import Candidate, Group
 from rewardkit.data.questions import questions_of_record, read_questions
