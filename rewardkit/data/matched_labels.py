@@ -137,10 +137,10 @@ def _add(
 ) -> None:
     """Enters one group of a with the groups of b that it was matched with."""
     for mine, theirs in dimensions.items():
-        said = _votes(group, mine, {n: n for n in range(len(group.candidates))})
+        said = votes_on_pairs(group, mine, {n: n for n in range(len(group.candidates))})
         people: dict[Pair, list[float]] = {}
         for partner, places in partners:
-            for pair, cast in _votes(partner, theirs, places).items():
+            for pair, cast in votes_on_pairs(partner, theirs, places).items():
                 before = people.setdefault(pair, [0.0, 0.0, 0.0])
                 people[pair] = [x + y for x, y in zip(before, cast, strict=True)]
         into = votes[mine]
@@ -153,7 +153,7 @@ def _add(
             into.group.append(position)
 
 
-def _votes(group: Group, dimension: str, places: Mapping[int, int]) -> dict[Pair, list[float]]:
+def votes_on_pairs(group: Group, dimension: str, places: Mapping[int, int]) -> dict[Pair, list[float]]:
     """Votes on each pair of candidates, the smaller place first; a pair compared twice has the votes of both."""
     found: dict[Pair, list[float]] = {}
     for comparison in comparisons_of(group, dimension):

@@ -206,11 +206,19 @@ def quadratic_weighted_kappa(a: NDArray[np.int64], b: NDArray[np.int64], levels:
     """
     observed = np.zeros((levels, levels))
     np.add.at(observed, (a, b), 1.0)
-    places = np.arange(levels, dtype=float)
+    found = float(kappa_of_confusions(observed[None])[0])
+    return None if np.isnan(found) else found
+
+
+def kappa_of_confusions(observed: Floats) -> Floats:
+    """Quadratic-weighted kappa ``[n]`` of tables ``[n, L, L]`` of how often two raters said each pair of levels."""
+    places = np.arange(observed.shape[1], dtype=float)
     weights = (places[:, None] - places[None, :]) ** 2
-    expected = np.outer(observed.sum(axis=1), observed.sum(axis=0)) / max(1, len(a))
-    below = float((weights * expected).sum())
-    return None if below <= 0 else 1.0 - float((weights * observed).sum()) / below
+    total = np.maximum(observed.sum(axis=(1, 2)), 1)[:, None, None]
+    expected = observed.sum(axis=2)[:, :, None] * observed.sum(axis=1)[:, None, :] / total
+    below = (weights * expected).sum(axis=(1, 2))
+    ratio = np.divide((weights * observed).sum(axis=(1, 2)), below, out=np.full(len(below), np.nan), where=below > 0)
+    return np.asarray(1.0 - ratio)
 
 
 def _mid_ranks(values: Floats) -> Floats:
