@@ -13,7 +13,7 @@ from rich.console import Console
 from rewardkit.config.annotate_options import AnnotateOptions
 from rewardkit.config.compose import COMMAND_LINE, Layer, compose, parse_overrides
 from rewardkit.config.help import verb_help
-from rewardkit.errors import EXIT_DONE, UserError
+from rewardkit.errors import EXIT_DONE, EXIT_FAILURE, UserError
 
 if TYPE_CHECKING:
     from rewardkit.annotate.annotators import Annotator
@@ -41,15 +41,18 @@ def run(arguments: list[str]) -> int:
     if not options.out or not (options.images or options.prompts):
         raise UserError(f"images= (or prompts=) and out= are needed: python -m rewardkit {_USAGE}")
     from rewardkit.annotate.inputs import FolderGroups, open_groups
+    from rewardkit.annotate.log import LOG_FILE
     from rewardkit.annotate.log_file import LogFile
+    from rewardkit.commands.annotate_fold import check_rules, fold_log
     from rewardkit.commands.annotate_models import build_annotator, name_annotators, read_prices
     from rewardkit.commands.annotate_run import Annotation
 
     if not options.images and not options.steps:
         raise UserError("images= is missing; without images only prompts are prepared: steps=clean,polish,safety")
-    named = name_annotators(options)
+    named = name_annotators(options) if options.ask else []
     prices = read_prices(options.prices, budget=options.budget)
     questions = _questions(options)
+    rules = check_rules(options, questions)
     asked = _questionnaires(options, questions)
     groups = open_groups(options.images, options.prompts)
     annotation = Annotation(options, groups, bool(options.images), asked, prices, request_settings(options))
@@ -57,10 +60,17 @@ def run(arguments: list[str]) -> int:
         print(f"note: {note}")
     if options.dry_run:
         return _estimate(annotation, named)
+    if not options.ask and not (Path(options.out) / LOG_FILE).is_file():
+        raise UserError(
+            f"ask=false makes groups of what lies in a log, but {Path(options.out) / LOG_FILE} is not there"
+        )
     with LogFile(Path(options.out)) as log:
         _same_settings(log, options, asked)
         annotators = [build_annotator(one, options, questions) for one in named]
-        return asyncio.run(_annotate(annotation, annotators, log))
+        code = asyncio.run(_annotate(annotation, annotators, log)) if options.ask else EXIT_DONE
+        if options.images and code in (EXIT_DONE, EXIT_FAILURE):
+            fold_log(log.folder, groups, questions, options, rules, partly=code == EXIT_FAILURE)
+        return code
 
 
 async def _annotate(annotation: Annotation, annotators: Sequence[Annotator], log: LogFile) -> int:
@@ -154,6 +164,8 @@ def request_settings(options: AnnotateOptions) -> dict[str, Any]:
 def _same_settings(log: LogFile, options: AnnotateOptions, asked: dict[bool, Questionnaire]) -> None:
     """Notes the settings of a new annotation; an old one goes on with its own.
 
+    Where nothing is asked, only the questions have to be those of the log.
+
     Raises:
         UserError: They differ; says in what.
     """
@@ -167,10 +179,13 @@ def _same_settings(log: LogFile, options: AnnotateOptions, asked: dict[bool, Que
     }
     file = log.folder / SETTINGS_FILE
     if not file.is_file():
+        if not options.ask:  # another program's log
+            return
         file.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return
     then = json.loads(file.read_text(encoding="utf-8"))
-    differ = [f"{name} ({then.get(name)} then, {now[name]} now)" for name in now if then.get(name) != now[name]]
+    compared = now if options.ask else ("questions",)
+    differ = [f"{name} ({then.get(name)} then, {now[name]} now)" for name in compared if then.get(name) != now[name]]
     if differ:
         raise UserError(
             f"out={log.folder} holds an annotation that differs in {', '.join(differ)}; give the same options to go on "

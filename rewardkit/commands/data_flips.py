@@ -55,11 +55,11 @@ def flips(options: FlipsOptions) -> int:
 
 def ready_line(found: Mapping[str, FlipRate]) -> str:
     """The argument for ``fit``, quoted for a shell; empty where no dimension has a rate that a robust loss can take."""
-    rates = ", ".join(f"{_yaml(name)}: {rate.flip_rate:.4f}" for name, rate in found.items() if rate.usable)
+    rates = ", ".join(f"{as_key(name)}: {rate.flip_rate:.4f}" for name, rate in found.items() if rate.usable)
     return f"{KEY}='{{{rates}}}'" if rates else ""
 
 
-def _yaml(name: str) -> str:
+def as_key(name: str) -> str:
     """A dimension's name as a key of YAML."""
     return name if name.replace("_", "").isalnum() and not name[0].isdigit() else json.dumps(name)
 

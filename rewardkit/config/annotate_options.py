@@ -83,3 +83,26 @@ class AnnotateOptions:
     """Of models on this machine: cpu, cuda, cuda:N, or auto."""
     dry_run: bool = option(False)
     """Count requests, tokens and cost, and stop; nothing is asked."""
+    ask: bool = option(True)
+    """Ask what is not asked yet. false: nothing is asked; groups are made of what lies in the log, so that other rules
+    can be tried for nothing."""
+    aggregate: str = option("mean", choices=("mean", "majority", "dawid_skene", "bradley_terry"))
+    """Several annotators and repeats to one score of each image. mean: of the annotators' means. majority: the most
+    frequent. dawid_skene: the likeliest, each annotator having its own errors. bradley_terry: utilities from who wins
+    each pair, each annotator having a reliability and a favourite place."""
+    overall: str = option("mean", choices=("mean", "weighted", "dominance", "none"))
+    """Overall from the dimensions. weighted: with weights=. dominance: only pairs whose winner is at least as good on
+    every dimension. A dimension without a score of one image is dropped from both of a pair."""
+    weights: dict[str, float] = option({})
+    """With overall=weighted: dimension to its weight, {prompt_following: 2, aesthetic: 1}; others count nothing."""
+    tie_eps: float = option(0.0, at_least=0)
+    """Two images whose scores differ by at most so much tie."""
+    answers: str = option("annotators", choices=("annotators", "aggregated"))
+    """Whose answers the groups hold: each annotator's with its rationales, or the aggregated ones. Comparisons are of
+    the aggregated scores either way."""
+    dimension_map: dict[str, str | None] = option({})
+    """Dimension to that of people's labels, where it has another name: {aesthetic: beauty}; null: not compared."""
+    bootstrap: int = option(1000, at_least=0)
+    """Resamples of groups behind intervals."""
+    shards: str = option("shards")
+    """Folder of the groups, inside out=; one of an earlier run is replaced."""
