@@ -121,5 +121,5 @@ def _first(result: BenchmarkResult) -> tuple[str, str, str]:
         return "Nothing was scored", "", ""
     same = f"; not distinguishable from {', '.join(best.same_as)}" if best.same_as else ""
     rank = rank_name(best.rank, best.last_rank)
-    below = f"{written(best.mean, reward.scale)} over {best.n:,} prompts, rank {rank} of {len(cells)}{same}"
+    below = f"{written(best.mean, reward.scale)} over {best.n:,} prompts, rank {rank} of {len(scored)}{same}"
     return f"Highest by {reward.label}, {reward.dimensions[0]}", best.generator, below

@@ -37,6 +37,12 @@ def result(folder: Path) -> BenchmarkResult:
     return read_result(folder)
 
 
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Path:
+    """The page with all its pictures, kept apart from those that tests write."""
+    return write_leaderboard(folder, images=3, megabytes=1).rename(folder / "whole.html")
+
+
 def data_of(page: Path) -> dict[str, Any]:
     """The block of JSON that the page's script reads."""
     block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.S)
@@ -135,8 +141,8 @@ def test_win_rates_are_whole_and_mirrored(result: BenchmarkResult) -> None:
     assert first.rows[0][2].kind == "ahead" and first.rows[2][0].kind == "behind"
 
 
-def test_the_policy_names_the_one_script(folder: Path) -> None:
-    text = write_leaderboard(folder, images=2, megabytes=1).read_text("utf-8")
+def test_the_policy_names_the_one_script(page: Path) -> None:
+    text = page.read_text("utf-8")
     scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
     assert len(scripts) == 1
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
@@ -146,12 +152,11 @@ def test_the_policy_names_the_one_script(folder: Path) -> None:
     assert "unsafe-inline'; script" not in policy[1] and "unsafe-eval" not in policy[1]
 
 
-def test_the_data_hold_no_markup(folder: Path, result: BenchmarkResult) -> None:
+def test_the_data_hold_no_markup(folder: Path, page: Path, result: BenchmarkResult) -> None:
     separator = "\u2028"
     table = folder / result.rewards[0].predictions
     frame = pd.read_parquet(table)
     assert HOSTILE in set(frame["prompt"])
-    page = write_leaderboard(folder, images=2, megabytes=1)
     text = page.read_text("utf-8")
     block = text.split('id="data">')[1].split("</script>")[0]
     assert not set(block) & {"<", ">", "&", separator}
@@ -159,10 +164,8 @@ def test_the_data_hold_no_markup(folder: Path, result: BenchmarkResult) -> None:
     assert "<i>co</i>" not in text and "<b>fox" not in text
 
 
-def test_without_a_script_all_numbers_and_missing_images_are_there(folder: Path) -> None:
-    text = re.sub(
-        r"<script.*?</script>", "", write_leaderboard(folder, images=2, megabytes=1).read_text("utf-8"), flags=re.S
-    )
+def test_without_a_script_all_numbers_and_missing_images_are_there(page: Path) -> None:
+    text = re.sub(r"<script.*?</script>", "", page.read_text("utf-8"), flags=re.S)
     for said in ("As HPS v2", "EvalAlign: faithfulness", "Agreement with people", "Agreement of the rewards",
                  "Best of n", "appended text", "Missing images", "paintings/00001", "no image", "notes.txt",
                  "belongs to no prompt", "an example: none of these numbers was measured", "github.com/tgxs002/HPSv2",
@@ -171,15 +174,16 @@ def test_without_a_script_all_numbers_and_missing_images_are_there(folder: Path)
     assert "<button" not in text.split("<dialog")[0], "a button that does nothing without the script"
 
 
-def test_pictures_keep_to_the_budget(folder: Path) -> None:
-    page = write_leaderboard(folder, images=3, megabytes=1)
+def test_pictures_keep_to_the_budget(folder: Path, page: Path) -> None:
     whole = data_of(page)["pictures"]
     size = sum(map(len, whole))
     small = write_leaderboard(folder, images=3, megabytes=size / 2e6)
     kept = data_of(small)["pictures"]
     assert 0 < sum(map(len, kept)) <= size / 2 and len(kept) < len(whole)
     assert re.search(r"\d+ of these pictures are not in this file", small.read_text("utf-8"))
-    assert data_of(write_leaderboard(folder, images=0, megabytes=1))["pictures"] == []
+    opened = make_board(read_result(folder)).opened
+    none = look_behind(read_result(folder), folder, opened, images=0, max_bytes=10**6)
+    assert none.record["pictures"] == [] and none.shown == 0
 
 
 def test_a_benchmark_of_one_generator_and_nothing_else(folder: Path, result: BenchmarkResult, tmp_path: Path) -> None:
