@@ -30,6 +30,7 @@ from rewardkit.engine.disclosure import public_value
 from rewardkit.engine.frozen_weights import FrozenWeights
 from rewardkit.engine.interruption import Interruption
 from rewardkit.engine.run_directory import Opened
+from rewardkit.engine.running_statistics import SharedRunningStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class RunCallbacks:
 def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Console) -> RunCallbacks:
     """Builds them.
 
-    The average of weights comes first, so that it is what all others validate; checkpoints come last, so that the state
-    of all others is in the file.
+    What all ranks share comes first, then the average of weights, so that all others validate it; checkpoints come last,
+    so that the state of all others is in the file.
 
     Args:
         options: All options of ``fit``.
@@ -67,7 +68,7 @@ def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Con
     """
     chosen, layout = options.callbacks, opened.layout
     accuracy = answers = best = early = None
-    made: list[Callback] = []
+    made: list[Callback] = [SharedRunningStatistics()]
     if chosen.ema is not None:
         made.append(EMA(**asdict(chosen.ema)))
     if chosen.throughput is not None:
