@@ -57,8 +57,8 @@ class RunCallbacks:
 def build_callbacks(options: FitOptions, opened: Opened, data: Any, console: Console) -> RunCallbacks:
     """Builds them.
 
-    What all ranks share comes first, then the average of weights, so that all others validate it; checkpoints come last,
-    so that the state of all others is in the file.
+    What all ranks share comes first, then the average of weights, so that all others validate it. Checkpoints come
+    last, so that the state of all others is in the file.
 
     Args:
         options: All options of ``fit``.
