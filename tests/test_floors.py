@@ -23,6 +23,7 @@ FLOORS = {
     "metrics": 3,
     "benchmark": 4,
     "annotate": 4,
+    "rewards": 4,
     "report": 4,
     "sweeps": 4,
     "modules": 5,

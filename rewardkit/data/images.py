@@ -131,14 +131,15 @@ def transform_tensor(images: Tensor, transform: ImageTransform) -> Tensor:
 
     Float images stay float throughout: differentiable, overshoot not clamped. That is HPS v2's published transform
     (``src/open_clip/transform.py`` with ``resize_longest_max``), except that an image whose longest side already fits
-    is padded as well. uint8 images take exactly what loader workers do, so that a file and its pixels score the same.
+    is padded as well. Half-precision images are resized in float32: their gradient comes back in their own type. uint8
+    images take exactly what loader workers do, so that a file and its pixels score the same.
 
     Args:
         images: ``[N, 3, h, w]``, uint8, or float in [0, 1].
         transform: What to do.
 
     Returns:
-        Float ``[N, 3, size, size]``, normalised; float32 for uint8 images, else the images' own type.
+        Float ``[N, 3, size, size]``, normalised; float32, or float64 for float64 images.
     """
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(f"images have shape {list(images.shape)}; expected [N, 3, height, width]")
@@ -148,7 +149,7 @@ def transform_tensor(images: Tensor, transform: ImageTransform) -> Tensor:
         return normalise(square.to(images.device), transform.mean, transform.std)
     if not images.is_floating_point():
         raise UserError(f"images are {images.dtype}; expected uint8, or float in [0, 1]")
-    images = _middle(images, transform)
+    images = _middle(images.float() if images.dtype.itemsize < 4 else images, transform)
     height, width = _target(images.shape[-2], images.shape[-1], transform)
     if (height, width) != tuple(images.shape[-2:]):
         images = _interpolate(images, height, width, transform)

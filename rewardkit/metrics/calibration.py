@@ -41,16 +41,20 @@ def score_statistics(predictions: Predictions) -> dict[str, dict[str, Any]]:
     statistics: dict[str, dict[str, Any]] = {}
     for dimension in predictions.dimensions:
         scores = predictions.scores.loc[predictions.scores["dimension"] == dimension, "score"].dropna().astype(float)
-        if not len(scores):
-            continue
-        quantiles = scores.quantile(list(QUANTILES)).tolist()
-        statistics[dimension] = {
-            "candidates": len(scores),
-            "mean": float(scores.mean()),
-            "std": float(scores.std(ddof=0)),
-            "quantiles": {f"{share:g}": float(value) for share, value in zip(QUANTILES, quantiles, strict=True)},
-        }
+        if len(scores):
+            statistics[dimension] = statistics_of(scores.to_numpy())
     return statistics
+
+
+def statistics_of(scores: NDArray[np.float64]) -> dict[str, Any]:
+    """Number, mean, standard deviation (ddof 0) and quantiles of scores ``[N]``, N at least 1, none missing."""
+    quantiles = np.quantile(scores, QUANTILES).tolist()
+    return {
+        "candidates": len(scores),
+        "mean": float(scores.mean()),
+        "std": float(scores.std()),
+        "quantiles": {f"{share:g}": value for share, value in zip(QUANTILES, quantiles, strict=True)},
+    }
 
 
 def reliability(p: ArrayLike, y: ArrayLike, *, bins: int = BINS) -> NDArray[np.float64]:

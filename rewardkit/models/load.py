@@ -27,6 +27,7 @@ from rewardkit.models.checkpoints import load_strictly
 from rewardkit.models.clip import CLIPReward
 from rewardkit.models.heads import make_head
 from rewardkit.models.kinds import Reward
+from rewardkit.models.normalised import normalised_scores
 from rewardkit.models.overall import DerivedOverallHead
 from rewardkit.models.pictures import Picture, as_list, normalised_pixels
 from rewardkit.models.tokenizers import read_tokenizer
@@ -118,6 +119,11 @@ class LoadedReward:
         self.output: str = model.output
         self.calibration: dict[str, dict[str, Any]] = record["calibration"]
 
+    def to(self, device: str | torch.device) -> LoadedReward:
+        """Moves the model to a device."""
+        self.model.to(device)
+        return self
+
     def score(
         self,
         images: Tensor | Picture | Sequence[Picture],
@@ -125,24 +131,33 @@ class LoadedReward:
         *,
         batch_size: int = 32,
         output: str | None = None,
+        normalised: bool = False,
     ) -> Tensor:
         """Scores images, each under its prompt. Every different prompt is encoded once.
 
         Args:
             images: A list of images (see ``Picture``), one image, or a tensor ``[N, 3, H, W]``. Tensors are uint8, or
-                float in [0, 1]; a tensor that requires a gradient gets one.
+                float in [0, 1]; a tensor that requires a gradient gets one (under ``torch.no_grad()`` none does).
             prompts: One for all images, or one for each.
             batch_size: Images in one forward pass; changes nothing but memory and speed.
             output: One of the model's ``outputs`` instead of the bundle's own.
+            normalised: In units of the spread that ``calibration`` tells: (score - mean) / std of each dimension.
 
         Returns:
             float32 ``[N, D]`` on the model's device; columns are ``dimensions``.
 
         Raises:
-            UserError: The number of prompts does not match, an unknown output, a path that does not exist.
+            UserError: The number of prompts does not match, an unknown output, a path that does not exist; normalised
+                scores of a model without statistics, or together with another output.
             DataError: An image that cannot be decoded, named by its place.
         """
-        return self._score(images, prompts, batch_size, output, self.model.score_pixels)[0]
+        if normalised and output not in (None, self.output):
+            raise UserError(
+                f"normalised=True with output={output!r}: the statistics are those of {self.output!r} scores, and "
+                "normalised scores have no other scale; leave output= out"
+            )
+        scores = self._score(images, prompts, batch_size, output, self.model.score_pixels)[0]
+        return normalised_scores(scores, self.dimensions, self.calibration) if normalised else scores
 
     def score_with_sigma(
         self,

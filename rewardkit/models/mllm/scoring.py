@@ -20,6 +20,7 @@ from rewardkit.models.mllm.generation import MOST_TOKENS, written_answers
 from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.models.mllm.rows import QuestionRows
 from rewardkit.models.mllm.saving import load_evaluator
+from rewardkit.models.normalised import normalised_scores
 from rewardkit.models.pictures import Picture, as_list, decode_picture
 
 Way = Literal["probabilities", "generate"]
@@ -112,6 +113,7 @@ class LoadedEvaluator:
         *,
         answers: Way = "probabilities",
         batch_size: int = 8,
+        normalised: bool = False,
     ) -> Tensor:
         """Scores images on every dimension that a question of theirs is on.
 
@@ -122,16 +124,19 @@ class LoadedEvaluator:
             answers: ``probabilities``: scores as the model's ``scores_from`` says. ``generate``: the worth of what it
                 writes; what cannot be read is in no score.
             batch_size: Images in one forward pass; changes nothing but memory and speed.
+            normalised: In units of the spread that ``calibration`` tells: (score - mean) / std of each dimension.
 
         Returns:
             float32 ``[N, D]`` on the model's device; NaN where no question was asked, or none that counts (see
             ``QuestionAnswer.counts``).
 
         Raises:
-            UserError: The number of prompts does not match, a path that does not exist, an unknown way of answering.
+            UserError: The number of prompts does not match, a path that does not exist, an unknown way of answering;
+                normalised scores of a model without statistics.
             DataError: An image or a row that cannot be used, named by its place.
         """
-        return self.score_and_answer(images, prompts, slots, answers=answers, batch_size=batch_size)[0]
+        scores = self.score_and_answer(images, prompts, slots, answers=answers, batch_size=batch_size)[0]
+        return normalised_scores(scores, self.dimensions, self.calibration) if normalised else scores
 
     def answers(
         self,
