@@ -42,7 +42,7 @@ def score_statistics(predictions: Predictions) -> dict[str, dict[str, Any]]:
     for dimension in predictions.dimensions:
         scores = predictions.scores.loc[predictions.scores["dimension"] == dimension, "score"].dropna().astype(float)
         if len(scores):
-            statistics[dimension] = statistics_of(scores.to_numpy())
+            statistics[dimension] = statistics_of(np.asarray(scores, dtype=np.float64))
     return statistics
 
 

@@ -146,7 +146,7 @@ def ascend(
 def _as_pixels(images: Tensor | Sequence[Picture]) -> list[Tensor]:
     """Float pixels ``[3, H, W]`` in [0, 1] of each image, all read one way: only the probe makes a difference."""
     listed = as_list(images)
-    check_pixels(list(listed) if not isinstance(listed, Tensor) else listed)
+    check_pixels(listed)
     pixels = []
     for place, image in enumerate(listed):
         tensor = image if isinstance(image, Tensor) else decode_picture(image, place)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rewardkit.errors import DataError, UserError
 from rewardkit.models.normalised import normalised_scores
-from rewardkit.models.pictures import Picture
+from rewardkit.models.pictures import Picture, as_list
 from rewardkit.rewards.scorer import Scorer, as_bytes_for, check_pixels, is_differentiable, named_weights
 
 
@@ -118,13 +118,14 @@ class Reward:
         gradient: bool = True,
     ) -> Judged:
         """The reward with all that it is made of; arguments and errors as those of a call."""
-        check_pixels(images)
+        listed = as_list(images)
+        check_pixels(listed)
         with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
-            self._check_gradient(images)
+            self._check_gradient(listed)
             device = images.device if isinstance(images, Tensor) else None
             numbers, dimensions = [], []
             for place, (model, weights) in enumerate(zip(self.members, self.weights, strict=True)):
-                given = as_bytes_for(model, images)
+                given = as_bytes_for(model, listed)
                 scores = model.score(given, prompts, batch_size=self.batch_size, normalised=True).float()
                 scores = scores.to(device if device is not None else scores.device)
                 device = scores.device
@@ -137,9 +138,8 @@ class Reward:
             mean, spread = members.mean(dim=0), spread_of(members)
             return Judged(mean - self.disagreement * spread, mean, spread, members, tuple(dimensions))
 
-    def _check_gradient(self, images: Tensor | Picture | Sequence[Picture]) -> None:
-        listed = images if isinstance(images, list | tuple) else [images]
-        wanted = torch.is_grad_enabled() and any(isinstance(one, Tensor) and one.requires_grad for one in listed)
+    def _check_gradient(self, images: Tensor | Sequence[Picture]) -> None:
+        wanted = torch.is_grad_enabled() and any(isinstance(one, Tensor) and one.requires_grad for one in images)
         if wanted and not self.differentiable:
             raise UserError(
                 "the images require a gradient, but a member of this reward has none (an evaluator reads whole grey "

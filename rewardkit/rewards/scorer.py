@@ -53,12 +53,10 @@ def as_bytes_for(model: Scorer, images: Tensor | Sequence[Picture]) -> Tensor | 
         return images
     if isinstance(images, Tensor):
         return _to_bytes(images)
-    if isinstance(images, list | tuple):
-        return [_to_bytes(image) if isinstance(image, Tensor) else image for image in images]
-    return images
+    return [_to_bytes(image) if isinstance(image, Tensor) else image for image in images]
 
 
-def check_pixels(images: Tensor | Sequence[Picture] | Picture) -> None:
+def check_pixels(images: Tensor | Sequence[Picture]) -> None:
     """Refuses float tensors that are no pixels in [0, 1].
 
     A reward reads an image in [-1, 1], as a VAE gives it, without complaint, and one of NaN (half precision that
@@ -68,8 +66,7 @@ def check_pixels(images: Tensor | Sequence[Picture] | Picture) -> None:
         UserError: A value outside [0, 1].
         DataError: A value that is not finite.
     """
-    listed = images if isinstance(images, list | tuple) else [images]
-    for place, image in enumerate(listed):
+    for place, image in enumerate([images] if isinstance(images, Tensor) else images):
         if not isinstance(image, Tensor) or not image.is_floating_point() or not image.numel():
             continue
         where = "the tensor of images" if image is images else f"image {place}"

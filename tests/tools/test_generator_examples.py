@@ -50,12 +50,12 @@ def dark(count: int) -> Tensor:
 
 
 class Brightness:
-    """A reward that anybody can check: ten times the mean pixel."""
+    """A reward that anybody can check: how far the mean pixel is above grey, times ten."""
 
     differentiable = True
 
     def __call__(self, pictures: Tensor, prompts: object, *, gradient: bool = True) -> Tensor:
-        return 10 * pictures.mean(dim=(1, 2, 3))
+        return 10 * (pictures.mean(dim=(1, 2, 3)) - 0.5)
 
 
 def bright(pictures: Tensor, prompts: object, metadata: object = None) -> tuple[Tensor, dict]:
@@ -192,7 +192,7 @@ def test_changes_have_an_interval_over_prompts(examples: Any, tmp_path: Path) ->
     after = torch.full_like(before, 0.1)
     after[3] = 0.5
     (one,) = held_out.compare({"reward": Brightness()}, before, after, ["a", "b", "a", "b"])
-    assert (one.before, one.pictures, one.prompts) == (0.0, 4, 2)
+    assert (one.before, one.pictures, one.prompts) == (-5.0, 4, 2)
     assert one.change == pytest.approx(2.0) and one.low == pytest.approx(1.0) and one.high == pytest.approx(3.0)
     held_out.tell("title", [one], 0.0, tmp_path / "out", before, after)
     assert json.loads((tmp_path / "out" / "changes.json").read_text())[0]["change"] == pytest.approx(2.0)

@@ -39,8 +39,8 @@ REWARDS = {"reward": 1, "judge": 2}
 """Name to seed."""
 
 
-REAL = 1000
-"""Real pictures that are kept for examples."""
+PICTURES, REAL = 2400, 1000
+"""Real pictures that the generator is trained on, and of them those that are kept for examples."""
 
 
 def read_pictures(folder: Path) -> tuple[Tensor, list[str]]:
@@ -78,7 +78,7 @@ def prepare(folder: Path, *, groups: int, reward_steps: int, generator_steps: in
     if not (folder / "generator").is_dir():
         start = time.monotonic()
         shards = demo_shards(folder / "cache", split="train", groups=groups, seed=REWARDS["reward"])
-        pictures, captions = pictures_of(shards)
+        pictures, captions = pictures_of(shards, most=PICTURES)
         pipeline = build_pipeline()
         losses = pretrain(pipeline, pictures, captions, steps=generator_steps)
         save_file({"pictures": pictures[:REAL]}, folder / "pictures.safetensors")

@@ -66,7 +66,7 @@ class TinyPipeline(DiffusionPipeline):
         self.register_modules(unet=unet, words=words, scheduler=scheduler)
 
     def predict(self, latents: Tensor, timestep: Tensor | int, text: Tensor) -> Tensor:
-        """The velocity of ``latents [N, 12, 16, 16]``, from which the scheduler has noise and picture."""
+        """The clean picture in noisy ``latents [N, 12, 16, 16]``, from which the scheduler has the noise."""
         predicted: Tensor = self.unet(latents, timestep, class_labels=text).sample
         return predicted
 
@@ -135,7 +135,7 @@ def build_pipeline(seed: int = 0, channels: tuple[int, int] = (16, 32)) -> TinyP
         words = Words(width=4 * channels[0])
     scheduler = DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",  # of little training it makes blurred pictures, the noise makes none
+        prediction_type="sample",  # little training makes blurred pictures so; predicted noise would make noise
         clip_sample=True,
         timestep_spacing="trailing",
     )
@@ -166,10 +166,9 @@ def parameters_of(pipeline: TinyPipeline) -> list[nn.Parameter]:
 
 
 def denoising_errors(pipeline: TinyPipeline, latents: Tensor, text: Tensor, timesteps: Tensor, drawn: Tensor) -> Tensor:
-    """Squared error of the predicted velocity, mean over each picture's values: ``[N]``.
+    """Squared error of the predicted picture, mean over its values: ``[N]``.
 
-    Salimans and Ho 2022 (arXiv 2202.00512): v = α·noise - σ·picture; a generator that predicts noise has the error of
-    that here.
+    A generator that predicts noise has the noise's error here; one is the other times a factor of the timestep.
 
     Args:
         pipeline: The generator.
@@ -179,14 +178,13 @@ def denoising_errors(pipeline: TinyPipeline, latents: Tensor, text: Tensor, time
         drawn: Noise of the latents' shape.
     """
     noisy = pipeline.scheduler.add_noise(latents, drawn, timesteps)
-    velocity = pipeline.scheduler.get_velocity(latents, drawn, timesteps)
-    return (pipeline.predict(noisy, timesteps, text) - velocity).square().mean(dim=(1, 2, 3))
+    return (pipeline.predict(noisy, timesteps, text) - latents).square().mean(dim=(1, 2, 3))
 
 
 def pretraining_loss(
     pipeline: TinyPipeline, pictures: Tensor, captions: Sequence[str], generator: torch.Generator
 ) -> Tensor:
-    """The loss that diffusion models are trained with (Ho et al. 2020, arXiv 2006.11239, eq. 14), ``[]``.
+    """The loss that diffusion models are trained with (Ho et al. 2020, arXiv 2006.11239, eq. 14), of the picture.
 
     Args:
         pipeline: The generator.

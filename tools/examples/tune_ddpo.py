@@ -3,7 +3,7 @@
 ::
 
     python tools/examples/prepare.py FOLDER
-    python tools/examples/tune_ddpo.py FOLDER [--rounds 12] [--out OUT]
+    python tools/examples/tune_ddpo.py FOLDER [--rounds 10] [--out OUT]
 
 DDPO (Black et al. 2023, arXiv 2305.13301): denoising is a policy whose action is the next, less noisy picture, normal
 around DDIM's mean. Each round makes several pictures of each prompt, takes the reward of each against the others of its
@@ -166,7 +166,7 @@ def learn(
 
 def main() -> None:
     """Tunes, and compares held-out pictures."""
-    given, started = arguments(__doc__, rounds=12, rate=3e-4, clip=1e-3), time.monotonic()
+    given, started = arguments(__doc__, rounds=10, rate=3e-4, clip=1e-3), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     tuned = copy_of(before)
     means = tune(

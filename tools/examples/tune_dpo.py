@@ -3,7 +3,7 @@
 ::
 
     python tools/examples/prepare.py FOLDER
-    python tools/examples/tune_dpo.py FOLDER [--steps 150] [--out OUT]
+    python tools/examples/tune_dpo.py FOLDER [--steps 100] [--out OUT]
 
 Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908): of two pictures of one prompt the better one shall be
 predicted from noise better than by the generator that was started from, and the worse one worse. The preferences are a
@@ -78,8 +78,8 @@ def tune(
     pairs: Preferences,
     *,
     steps: int,
-    batch: int = 24,
-    rate: float = 1e-4,
+    batch: int = 16,
+    rate: float = 3e-4,
     beta: float = 500.0,
     seed: int = 0,
 ) -> list[float]:
@@ -100,7 +100,7 @@ def tune(
 
 def main() -> None:
     """Makes preferences, tunes on them, and compares held-out pictures."""
-    given, started = arguments(__doc__, steps=150, pairs=256, rate=1e-4, beta=500.0), time.monotonic()
+    given, started = arguments(__doc__, steps=100, pairs=96, rate=3e-4, beta=500.0), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     pairs = preferences_of(before, rewards["reward"], prompts_of("train", given.pairs), seed=given.seed)
     tuned = copy_of(before)

@@ -3,7 +3,7 @@
 ::
 
     python tools/examples/prepare.py FOLDER
-    python tools/examples/tune_refl.py FOLDER [--steps 100] [--out OUT]
+    python tools/examples/tune_refl.py FOLDER [--steps 60] [--out OUT]
 
 ImageReward's ReFL (arXiv 2304.05977): denoise without gradient to one of the last steps, drawn at random; predict the
 clean picture from there with gradient; follow the reward's. Beside it runs the loss that the generator was pre-trained
@@ -75,8 +75,8 @@ def tune(
     *,
     steps: int,
     batch: int = 16,
-    rate: float = 1e-4,
-    scale: float = 0.03,
+    rate: float = 3e-4,
+    scale: float = 0.1,
     seed: int = 0,
 ) -> list[dict[str, float]]:
     """Tunes a generator in place; gives each step's mean reward and parts of the loss.
@@ -112,7 +112,7 @@ def tune(
 
 def main() -> None:
     """Tunes, and compares held-out pictures."""
-    given, started = arguments(__doc__, steps=100, rate=1e-4, scale=0.03), time.monotonic()
+    given, started = arguments(__doc__, steps=60, rate=3e-4, scale=0.1), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     pictures, captions = read_pictures(given.folder)
     tuned = copy_of(before)
