@@ -62,10 +62,12 @@ def step_log_prob(
         does not depend on the number of pixels.
     """
     predicted = pipeline.predict(state, timestep, text)
-    mean = pipeline.scheduler.step(
-        predicted, timestep, state, eta=1.0, variance_noise=torch.zeros_like(state)
-    ).prev_sample
-    std = step_std(pipeline, timestep)
+    plain = pipeline.scheduler.step(predicted, timestep, state)
+    std, (_, then) = step_std(pipeline, timestep), alphas_of(pipeline, timestep)
+    # DDIM's step (arXiv 2010.02502, eq. 12) at eta = 1 from that at 0. The scheduler's own takes the root of a number
+    # that is 0 but for rounding where the picture is all noise, and gives NaN.
+    picture = then.sqrt() * plain.pred_original_sample
+    mean = picture + (plain.prev_sample - picture) * ((1 - then - std**2).clamp(min=0) / (1 - then)).sqrt()
     if following is None:
         following = (mean + std * drawn).detach()
     log_density = -0.5 * ((following - mean) / std) ** 2 - torch.log(std) - 0.5 * torch.log(torch.tensor(2 * torch.pi))
@@ -74,11 +76,16 @@ def step_log_prob(
 
 def step_std(pipeline: TinyPipeline, timestep: Tensor) -> Tensor:
     """Standard deviation of a step at eta = 1 (Song et al. 2020, arXiv 2010.02502, eq. 16), ``[]``; 0 at the last."""
-    scheduler = pipeline.scheduler
-    before = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    now = scheduler.alphas_cumprod[timestep]
-    then = scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod
+    now, then = alphas_of(pipeline, timestep)
     return ((1 - then) / (1 - now) * (1 - now / then)).sqrt()
+
+
+def alphas_of(pipeline: TinyPipeline, timestep: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of the picture's variance before and after a step, ``[]`` each (the scheduler's alphas_cumprod)."""
+    scheduler = pipeline.scheduler
+    following = timestep - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    then = scheduler.alphas_cumprod[following] if following >= 0 else scheduler.final_alpha_cumprod
+    return scheduler.alphas_cumprod[timestep], then
 
 
 @torch.no_grad()
