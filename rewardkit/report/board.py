@@ -178,7 +178,7 @@ def _columns(result: BenchmarkResult) -> list[Column]:
         for judge in judges
         for part in result.parts
     ]
-    known = {(cell.reward, cell.dimension, cell.tag, cell.value) for cell in result.cells}
+    known = {(cell.reward, cell.dimension, cell.tag, cell.value) for cell in result.cells if cell.mean is not None}
     columns = [one for one in columns if (one.reward, one.dimension, one.tag, one.value) in known]
     return columns + [_people(dimension) for dimension in dict.fromkeys(one.dimension for one in result.human_values)]
 

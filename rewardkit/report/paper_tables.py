@@ -46,7 +46,8 @@ def write_paper_tables(folder: Path) -> tuple[Path, Path]:
 def paper_tables(result: BenchmarkResult) -> list[PaperTable]:
     """For each reward its parts and their average; then all rewards and dimensions; then EvalAlign's skills."""
     parts = [part.value for part in result.parts if part.tag == result.main_tag and part.tag != ALL]
-    tables = [_by_part(result, reward, parts) for reward in result.rewards] if parts else []
+    skilled = {one.reward for one in result.aspects}  # their aspects have tables of their own
+    tables = [_by_part(result, one, parts) for one in result.rewards if parts and one.label not in skilled]
     judges = [(reward, dimension) for reward in result.rewards for dimension in reward.dimensions]
     if judges and (len(judges) > 1 or not parts):
         tables.append(_by_judge(result, judges))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from benchmark_results import GENERATORS, HOSTILE, write_example
 from browser import picture, show
 
+from rewardkit.benchmark.result import write_result
 from rewardkit.report.leaderboard import write_leaderboard
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -27,7 +29,9 @@ REFERENCE = "Stable Diffusion v1.4"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
-    write_example(folder)
+    result = write_example(folder)
+    files = {f"/{'a-long-name-without-a-break' * 4}/{'prompts' * 9}.json": "0" * 64}
+    write_result(folder, replace(result, provenance={**result.provenance, "prompts": files}))
     return write_leaderboard(folder, images=2, megabytes=1)
 
 
