@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewardkit.annotate.inputs import DROPPED, Groups, PreparedGroups, readable
+from rewardkit.annotate.inputs import DROPPED, Groups, readable
 from rewardkit.annotate.log import LogLine, Step
 from rewardkit.data.reading.statements import RAW_PROMPT
 
@@ -65,22 +65,6 @@ class Prepared:
             told = line.result["reason"] if line.outcome == "ok" else f"the model's answer was {line.outcome}"
             self.prompts[line.group] = None
             self.reasons[line.group] = f"safety: {told}"
-
-
-def prepared_groups(groups: Groups, steps: Sequence[Step], lines: Callable[[], Iterable[LogLine]]) -> PreparedGroups:
-    """Groups under the prompts that a log's steps gave them, for those who read the log later.
-
-    Args:
-        groups: As they came.
-        steps: That were taken.
-        lines: Begins to read the log; once for each step.
-    """
-    prepared = Prepared()
-    now = PreparedGroups(groups, prepared.prompts)
-    for step in STEPS:
-        if step in steps:
-            prepared.take(step, lines(), now)
-    return now
 
 
 def write_prompts(folder: Path, groups: Groups, prepared: Prepared, steps: Sequence[Step]) -> Path:

@@ -85,7 +85,6 @@ class Run:
         progress: Of all annotators together.
         plans: That were begun; they know the groups that could not be read.
         prepared: What became of the prompts.
-        groups: Under the prompts that are asked about.
         expected: Requests that are planned.
         signal: That ended it; 0 for none.
         began: When, as ``time.monotonic`` tells it.
@@ -99,14 +98,13 @@ class Run:
     progress: Progress = field(default_factory=Progress)
     plans: list[Plan] = field(default_factory=list)
     prepared: Prepared = field(default_factory=Prepared)
-    groups: Groups | None = None
     expected: int = 0
     signal: int = 0
     began: float = field(default_factory=time.monotonic)
 
     async def all(self) -> None:
         """Asks everything; raises ``Denied`` where nothing can be asked."""
-        groups = self.groups = await self._prepare(self.annotation.groups)
+        groups = await self._prepare(self.annotation.groups)
         if not self.annotation.has_images or self.stop.is_set():
             return
         plans = [self.annotation.plan(one, groups, reasons=one.rationale) for one in self.annotators]
