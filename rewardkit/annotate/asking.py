@@ -66,6 +66,7 @@ class Progress:
         bad: Requests whose images cannot be read, and why.
         failed: Requests that could not be asked, and why; the first ones.
         failures: How many these are.
+        trouble: Why the last sending brought no answer; "" after an answer.
         stopped: Why nothing more is sent; "" while all goes on.
     """
 
@@ -75,6 +76,7 @@ class Progress:
     bad: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     failures: int = 0
+    trouble: str = ""
     stopped: str = ""
 
 
@@ -260,14 +262,15 @@ class Asking:
                 self._progress.calls += 1
                 began = time.monotonic()
                 reply = await self._annotator.answer(call)
-                cost = self._cost(reply, estimate)
+                cost, self._progress.trouble = self._cost(reply, estimate), ""
                 return reply, time.monotonic() - began, sending
             except NoAnswer as error:
                 self._log.failed(request.id, attempt, str(error), charged=error.charged)
                 cost = held if error.charged else 0.0
                 if error.busy and error.wait:
                     self._pace.hold(error.wait)
-                why, pause = str(error), max(error.wait, self._pace.pause(sending))
+                why = self._progress.trouble = str(error)
+                pause = max(error.wait, self._pace.pause(sending))
             except (NotAsked, Denied, BadSample) as error:
                 self._log.failed(request.id, attempt, str(error), charged=False)
                 cost = 0.0

@@ -89,7 +89,8 @@ def progress_line(run: Run) -> str:
         told += f", {duration(left / rate)} left"
     if run.budget.limit is not None:
         told += f", {run.budget.spent:,.2f} of {run.budget.limit:,.2f} spent"
-    return told + (f", {progress.failures:,} could not be asked" if progress.failures else "")
+    told += f", {progress.failures:,} could not be asked" if progress.failures else ""
+    return told + (f"; sending again, since {progress.trouble}" if progress.trouble else "")
 
 
 def duration(seconds: float) -> str:

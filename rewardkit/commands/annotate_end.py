@@ -19,7 +19,10 @@ FIGURES_FILE = "annotate.json"
 """Sections of figures; ``asking`` is what stands here."""
 
 SHOWN = 10
-"""Groups that are named."""
+"""Groups that are named as unreadable."""
+
+SHOWN_FAILURES = 3
+"""Requests that are named with why they could not be asked; the reasons are mostly one."""
 
 
 def end(run: Run, denied: Denied | None) -> int:
@@ -68,10 +71,10 @@ def _code(run: Run) -> int:
         print(f"left out, cannot be read: {reason}", file=sys.stderr)
     if len(bad) > SHOWN:
         print(f"… and {len(bad) - SHOWN:,} more", file=sys.stderr)
-    for reason in progress.failed[:SHOWN]:
+    for reason in progress.failed[:SHOWN_FAILURES]:
         print(f"not asked: {reason}", file=sys.stderr)
-    if progress.failures > SHOWN:
-        print(f"… and {progress.failures - SHOWN:,} more", file=sys.stderr)
+    if progress.failures > SHOWN_FAILURES:
+        print(f"… and {progress.failures - SHOWN_FAILURES:,} more", file=sys.stderr)
     if run.signal:
         print(f"interrupted; {left:,} requests are left: run the same command to go on", file=sys.stderr)
         return run.signal_code
