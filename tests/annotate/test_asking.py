@@ -31,6 +31,12 @@ def lines(out: Path) -> list[LogLine]:
     return list(read_log(out))
 
 
+@pytest.fixture(autouse=True)
+def _only_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of the log is tested elsewhere (test_fold_command.py), and takes longer than the asking."""
+    monkeypatch.setattr("rewardkit.commands.annotate_fold.fold_log", lambda *_, **__: None)
+
+
 @pytest.fixture
 def images(demo_folders: tuple[Path, Path]) -> Path:
     return demo_folders[1]

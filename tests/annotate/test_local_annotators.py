@@ -40,6 +40,11 @@ def data(tmp_path: Path) -> list[str]:
     return [f"images={tmp_path / 'images'}", f"prompts={tmp_path / 'prompts.jsonl'}", "device=cpu"]
 
 
+@pytest.fixture(autouse=True)
+def _only_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewardkit.commands.annotate_fold.fold_log", lambda *_, **__: None)
+
+
 def asked(out: Path, *arguments: str) -> list[LogLine]:
     assert run(["annotate", f"out={out}", *arguments]) == 0
     return list(read_log(out))
@@ -54,6 +59,7 @@ def test_a_model_writes_and_what_it_writes_is_judged(
     assert line.prompt == PROMPT  # as it is; it was written apart where it was shown
 
 
+@pytest.mark.slow
 def test_sampling_follows_the_seed(folders: tuple[Path, Path], data: list[str], tmp_path: Path) -> None:
     who = (f"annotators={folders[0]}", "max_tokens=6", "repairs=0", "temperature=1", "repeats=2")
     first, again = (asked(tmp_path / name, *data, *who) for name in ("a", "b"))
