@@ -22,6 +22,7 @@ from rewardkit.config.messages import did_you_mean
 from rewardkit.data.questions import QuestionSet
 from rewardkit.data.tables import ENDINGS, read_rows
 from rewardkit.errors import UserError
+from rewardkit.metrics.answer_sets import is_evalalign
 from rewardkit.metrics.evalalign_answers import SKILLS
 
 MOST_VALUES = 40
@@ -56,7 +57,9 @@ class Prompt:
     def asked(self, questions: QuestionSet) -> list[str]:
         """Keys of the questions that an evaluator is asked about an image of this prompt."""
         keys = [question.key for question in questions.applicable(self.slots)]
-        return [key for key in keys if self.aspect is None or key not in SKILLS or SKILLS[key].aspect == self.aspect]
+        if self.aspect is None or not is_evalalign(questions):
+            return keys
+        return [key for key in keys if SKILLS[key].aspect == self.aspect]
 
 
 @dataclass(frozen=True, slots=True)

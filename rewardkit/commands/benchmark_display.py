@@ -30,7 +30,9 @@ def print_result(result: BenchmarkResult, console: Console) -> None:
     if len(result.generators) <= MOST_RATES:
         for reward in result.rewards:
             _print(rates_table(result, reward), console)
-    for title, rows in (("Agreement with people", result.human), ("Agreement of rewards", result.agreements)):
+    first = {reward.label: reward.dimensions[0] for reward in result.rewards}
+    human = [r for r in result.human if r.dimension in (first[r.reward], r.other_dimension)]
+    for title, rows in (("Agreement with people", human), ("Agreement of rewards", result.agreements)):
         _print(agreement_table(title, rows), console)
     _print(best_of_table(result), console)
     _print(variants_table(result), console)
@@ -40,6 +42,12 @@ def print_result(result: BenchmarkResult, console: Console) -> None:
         "apart from. Intervals: bootstrap over prompts.",
         highlight=False,
     )
+    if any(generator.missing for generator in result.generators):
+        console.print(
+            "Images are missing: a mean is over the prompts that its model has, a rank compares two models on the "
+            "prompts that both have, so the one may order models otherwise than the other.",
+            highlight=False,
+        )
 
 
 def standings_table(result: BenchmarkResult, reward: Reward, dimension: str) -> Table:

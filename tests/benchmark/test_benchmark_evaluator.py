@@ -22,6 +22,17 @@ from rewardkit.models.mllm.model import MLLMReward
 from rewardkit.models.mllm.saving import save_evaluator
 from rewardkit.models.mllm.scoring import LoadedEvaluator
 
+OTHERS = """
+name: mine
+about: a gate, and a question behind it
+options:
+- {label: "yes", text: "yes", value: 1}
+- {label: "no", text: "no", value: -1}
+questions:
+- {key: face, text: "Is there a face?", dimension: body}
+- {key: smile, text: "Does it smile?", dimension: object, needs: [face]}
+"""
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "evalalign.json"
 
 
@@ -104,6 +115,22 @@ def test_written_answers_and_going_on(evaluator: Path, folders: Path, monkeypatc
     monkeypatch.setattr(LoadedEvaluator, "answer_batch", None)  # nothing is asked again
     assert cli.run(_arguments(evaluator, folders, "answers=generate", "answer_tokens=2")) == 0
     assert read_result(folders / "out").aspects == first.aspects
+
+
+def test_other_questions_beside_a_reward(
+    evaluator: Path, rewards: dict[str, Path], folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "mine.yaml").write_text(OTHERS)
+    model = f"{evaluator},{rewards['c']}"
+    assert cli.run(_arguments(model, folders, f"questions={folders / 'mine.yaml'}")) == 0
+    result = read_result(folders / "out")
+    assert [(r.kind, r.dimensions, r.questions) for r in result.rewards] == [
+        ("mllm", ("body", "object"), "mine"), ("clip", ("overall",), None),
+    ]  # fmt: skip
+    assert not result.aspects and "mean, rank" in capsys.readouterr().out
+    cells = {(c.reward, c.dimension, c.generator): c.n for c in result.cells if not c.tag}
+    assert cells[result.rewards[0].label, "body", "sd"] == 5
+    assert {(a.reward, a.other) for a in result.agreements} == {tuple(r.label for r in result.rewards)}
 
 
 @pytest.mark.parametrize("case", json.loads(GOLDEN.read_text())["cases"], ids=lambda case: case["name"])
