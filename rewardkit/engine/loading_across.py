@@ -47,10 +47,13 @@ def load_rest(module: nn.Module, stored: StoredTraining) -> None:
 
 
 def take_values(groups: list[dict[str, Any]], stored: StoredTraining) -> None:
-    """Takes over learning rates and the like into an optimiser's groups, by the groups' names."""
+    """Takes over learning rates and the like into an optimiser's groups, by the groups' names.
+
+    Whether AdamW is fused is not taken over: that depends on where it runs now.
+    """
     values = {group["name"]: group for group in stored.group_values}
     for group in groups:
-        group.update({key: value for key, value in values[group["name"]].items() if key != "params"})
+        group.update({key: value for key, value in values[group["name"]].items() if key not in ("params", "fused")})
 
 
 def parameter_names(module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> list[list[str]]:

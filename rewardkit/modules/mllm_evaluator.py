@@ -19,6 +19,7 @@ from rewardkit.models.mllm.model import MLLMOutput, MLLMReward
 from rewardkit.modules.gradients import finish_gradients, norm_of_engine, reach_all
 from rewardkit.modules.optimisation import (
     Optimisation,
+    can_fuse,
     coefficients_at,
     draw_seed,
     make_optimizer,
@@ -133,4 +134,5 @@ class MLLMEvaluator(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW over the trainable parameters, and the schedule as a function of the step."""
-        return make_optimizer(self.model, self.objective, self.optimisation)
+        fused = can_fuse(self._trainer, self.model)
+        return make_optimizer(self.model, self.objective, self.optimisation, fused=fused)

@@ -72,6 +72,11 @@ def image_name(group: int, candidate: int) -> str:
     return f"images/{group // 1000:04d}/{group:07d}_{candidate}.jpg"
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The images of a source, in order of their groups."""
+    return sorted((folder / "images").rglob("*.jpg"))
+
+
 def lines(shape: Shape) -> Iterator[dict[str, object]]:
     """The judgements, in the file's order."""
     pairs = list(combinations(range(CANDIDATES), 2))
