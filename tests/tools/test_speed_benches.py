@@ -145,8 +145,10 @@ def test_framework(tower: Path, tmp_path: Path) -> None:
     assert {"fit", "bare loop", "fit, processor time of a step"} <= figures.keys()
 
 
-@pytest.mark.slow @pytest.mark.skipif("REWARDKIT_PEERS" not in os.environ, reason="REWARDKIT_PEERS names no folder for
-peers' environments") def test_training_against_the_peer(tower: Path, tmp_path: Path) -> None:
+@pytest.mark.slow @ pytest.mark.skipif(
+    "REWARDKIT_PEERS" not in os.environ, reason="no folder of peers' environments is named"
+)
+def test_training_against_the_peer(tower: Path, tmp_path: Path) -> None:
     (tmp_path / "peers").symlink_to(Path(os.environ["REWARDKIT_PEERS"]).resolve())
     options = ["--rounds=1", "--steps=1", "--groups=8", "--batch-groups=2", "--side=32", f"--model={tower}"]
     figures = run("training.py", tmp_path, f"--out={tmp_path / 'out'}", "--cases=all:32", *options)
