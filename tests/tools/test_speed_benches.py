@@ -145,9 +145,8 @@ def test_framework(tower: Path, tmp_path: Path) -> None:
     assert {"fit", "bare loop", "fit, processor time of a step"} <= figures.keys()
 
 
-@pytest.mark.slow @ pytest.mark.skipif(
-    "REWARDKIT_PEERS" not in os.environ, reason="no folder of peers' environments is named"
-)
+@pytest.mark.slow
+@pytest.mark.skipif("REWARDKIT_PEERS" not in os.environ, reason="no folder of peers' environments is named")
 def test_training_against_the_peer(tower: Path, tmp_path: Path) -> None:
     (tmp_path / "peers").symlink_to(Path(os.environ["REWARDKIT_PEERS"]).resolve())
     options = ["--rounds=1", "--steps=1", "--groups=8", "--batch-groups=2", "--side=32", f"--model={tower}"]
