@@ -16,6 +16,10 @@ import pytest
 import torch
 from tiny_run import TINY_TOWER
 
+from rewardkit.data.datamodule import PreferenceData
+from rewardkit.objectives.pairwise import PairwiseObjective
+from rewardkit.objectives.weighted import WeightedObjective
+
 BENCH = Path(__file__).parents[2] / "tools" / "bench"
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benches read /proc")
@@ -27,6 +31,7 @@ TOWER = {**TINY_TOWER, "text_cfg": {**TINY_TOWER["text_cfg"], "context_length": 
 def bench() -> Iterator[SimpleNamespace]:
     sys.path.insert(0, str(BENCH))
     import decoding
+    import framework
     import hpd_like
     import step_memory
     import training
@@ -35,6 +40,7 @@ def bench() -> Iterator[SimpleNamespace]:
 
     yield SimpleNamespace(
         decoding=decoding,
+        framework=framework,
         hpd_like=hpd_like,
         memory=step_memory,
         training=training,
@@ -137,12 +143,25 @@ def test_a_pairwise_step_learns_the_same(bench: SimpleNamespace, tower: Path) ->
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
 
 
-@pytest.mark.slow
-def test_framework(tower: Path, tmp_path: Path) -> None:
-    options = ["--rounds=1", "--steps=2", "--groups=8", "--batch-groups=2", "--side=32", f"--model={tower}"]
-    figures = run("framework.py", tmp_path, f"--out={tmp_path}", *options)
-    assert figures["fit / bare loop"]["median"] > 0
-    assert {"fit", "bare loop", "fit, processor time of a step"} <= figures.keys()
+def test_the_bare_loop_has_the_loss_of_fit(bench: SimpleNamespace, tower: Path, tmp_path: Path) -> None:
+    _, shards = bench.training.prepare(tmp_path, bench.hpd_like.Shape(2, 6, 32))
+    torch.manual_seed(0)
+    model = bench.validating.build_clip_reward(architecture=tower)
+    data = PreferenceData(
+        train=[shards],
+        val=[],
+        transform=model.transform,
+        tokenizer=model.tokenizer,
+        dimensions=model.dimensions,
+        batch_groups=2,
+    )
+    batch = next(iter(data.train_dataloader()))
+    objective = WeightedObjective({"bradley_terry": PairwiseObjective(model.dimensions)})
+    loss = objective(
+        model(batch), batch, batch.denominators, coefficients={"bradley_terry": bench.framework.COEFFICIENT}
+    )
+    assert len(batch.first) == 12
+    assert loss.total.item() == pytest.approx(bench.framework.bare_loss(model, batch).item(), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ from worker import Channel, Pace
 IN_MEMORY = "BENCH_IN_MEMORY"
 
 
+class Kept:
+    """A loader of batches in memory; Lightning would take a plain list for many loaders."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+
 class PacedSteps(Callback):
     """Counts steps and comparisons, and the time between the end of one micro-batch and the start of the next."""
 
@@ -35,7 +49,7 @@ class PacedSteps(Callback):
         count = os.environ.get(IN_MEMORY)
         if count is not None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            kept = list(islice(data.train_dataloader(), int(count)))
+            kept = Kept(list(islice(data.train_dataloader(), int(count))))
             data.train_dataloader = lambda: kept
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
