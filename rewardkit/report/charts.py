@@ -228,9 +228,10 @@ def _bars(
     below = np.zeros(len(edges) - 1)
     titles = {}
     for counts, colour in layers:
-        for n in np.flatnonzero(counts):
-            size = edges[n + 1] - edges[n]
-            (bar,) = axes.bar(edges[n] + size / 2, counts[n], size * 0.88, below[n], color=ink(colour))
+        filled = np.flatnonzero(counts)
+        size = np.diff(edges)[filled]
+        drawn = axes.bar(edges[filled] + size / 2, counts[filled], size * 0.88, below[filled], color=ink(colour))
+        for n, bar in zip(filled, drawn, strict=True):
             bar.set_gid(f"{colour}-{n}")
             titles[f"{colour}-{n}"] = f"{number(edges[n])} to {number(edges[n + 1])}: {int(counts[n]):,}"
         below = below + counts
