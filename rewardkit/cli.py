@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rewardkit import __version__
 from rewardkit.config.messages import did_you_mean
@@ -24,8 +24,13 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0 done, 1 failure, 2 user's mistake, 75 preempted and saved, 130 interrupted.
     """
+    return explained(lambda: _dispatch(list(arguments)))
+
+
+def explained(work: Callable[[], int]) -> int:
+    """What a command returns, or where it fails its message and exit code; the scripts in tools/ end with it too."""
     try:
-        return _dispatch(list(arguments))
+        return work()
     except RewardkitError as error:
         print(_message(error), file=sys.stderr)
         return error.exit_code

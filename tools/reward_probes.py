@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -22,10 +21,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from rewardkit.cli import explained
 from rewardkit.commands.open_model import open_model
 from rewardkit.data.index import ShardIndex
 from rewardkit.data.tables import check_ending, read_rows
-from rewardkit.errors import RewardkitError, UserError
+from rewardkit.errors import UserError
 from rewardkit.rewards.probes import EPSILON, PROBES, Probe, probe_reward
 from rewardkit.rewards.reward import Reward
 from rewardkit.rewards.statistics import estimate_statistics
@@ -43,11 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     given = parser.parse_args(arguments)
-    try:
-        return _probe(given)
-    except RewardkitError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return explained(lambda: _probe(given))
 
 
 def _probe(given: argparse.Namespace) -> int:

@@ -102,13 +102,16 @@ def probe_reward(
         One for each probe and dimension.
 
     Raises:
-        UserError: An unknown probe; ``adversarial`` of a model without gradient; ``prompt_swap`` with one prompt.
+        UserError: An unknown probe; ``adversarial`` of a model without gradient; ``prompt_swap`` with one prompt; an
+            epsilon that is no share of the range.
         DataError: The clean scores have no spread, or an image has no score.
     """
     pixels = _as_pixels(images)
     texts = [prompts] * len(pixels) if isinstance(prompts, str) else list(prompts)
     if len(texts) != len(pixels) or len(pixels) < 2:
         raise UserError(f"{len(pixels)} images and {len(texts)} prompts; a probe needs two images, each with a prompt")
+    if not 0 < epsilon <= 1:
+        raise UserError(f"epsilon={epsilon}: how far a pixel may move, above 0 and at most 1; 4/255 is 0.016")
     chosen = _choose(probes, model, texts)
     score = _scores_of(model, batch_size)
     clean = score(pixels, texts)
