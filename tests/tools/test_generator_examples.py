@@ -15,6 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from rewardkit.cli import explained
+from rewardkit.errors import UserError
+
 pytest.importorskip("diffusers", reason="the examples tune a generator of diffusers (the extra `generators`)")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -137,7 +140,7 @@ def test_policy_gradients_raise_the_reward(examples: Any, base: Any) -> None:
 def test_dpo_starts_at_ln_2_and_raises_the_reward(examples: Any, base: Any) -> None:
     policy = examples.tiny_generator.copy_of(base)
     before = held_out_brightness(policy)
-    pairs = examples.tune_dpo.preferences_of(base, Brightness(), PROMPTS * 8, pictures_per_prompt=4)
+    pairs = examples.tune_dpo.preferences_of(base, Brightness(), PROMPTS * 4, pictures_per_prompt=3)
     assert (bright(pairs.better, None)[0] >= bright(pairs.worse, None)[0]).all()
     losses = examples.tune_dpo.tune(policy, pairs, steps=20, batch=8, rate=2e-3, beta=200.0)
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4)
@@ -166,7 +169,7 @@ def test_an_initial_noise_from_a_reference(examples: Any, base: Any) -> None:
     noise = examples.reference_noise
     assert noise.nearest_captions(["two red cats"], ["one boat", "two cats, red", "two dogs"]) == [1]
     assert [noise.first_step(s, 12) for s in (1.0, 0.95, 0.75, 0.01)] == [0, 1, 3, 11]
-    with pytest.raises(ValueError, match=r"strength 1\.5"):
+    with pytest.raises(UserError, match=r"strength 1\.5"):
         noise.first_step(1.5, 12)
     references = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     plain = noise.pictures_from(base, PROMPTS, references, 1.0, seed=3)
@@ -197,3 +200,27 @@ def test_changes_have_an_interval_over_prompts(examples: Any, tmp_path: Path) ->
     held_out.tell("title", [one], 0.0, tmp_path / "out", before, after)
     assert json.loads((tmp_path / "out" / "changes.json").read_text())[0]["change"] == pytest.approx(2.0)
     assert (tmp_path / "out" / "pictures.png").is_file()
+
+
+def test_mistakes_are_one_message(examples: Any, base: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(script: str, *options: str) -> str:
+        assert explained(lambda: getattr(examples, script).main([str(tmp_path), *options])) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("error: ") and message.count("\n") == 1
+        return message
+
+    for script in ("tune_ddpo", "tune_dpo", "tune_refl", "reference_noise"):
+        assert f"is missing. Make it: python tools/examples/prepare.py {tmp_path}" in told(script)
+    examples.tiny_generator.write_pipeline(base, tmp_path / "generator")
+    assert "reward/bundle/bundle.json is missing" in told("tune_dpo")
+    for name in examples.prepare.REWARDS:
+        record = examples.prepare.bundle_of(tmp_path, name) / "bundle.json"
+        record.parent.mkdir(parents=True)
+        record.write_text("{}", encoding="utf-8")
+    for name in ("pictures.safetensors", "captions.json"):
+        (tmp_path / name).write_text("[]", encoding="utf-8")
+    assert "bundle.json" in told("tune_refl")
+    assert "--rounds 0: at least 1" in told("tune_ddpo", "--rounds", "0")
+    assert "--rate nan: a number of at least 0" in told("tune_dpo", "--rate", "nan")
+    assert "--strengths a,b" in told("reference_noise", "--strengths", "a,b")
+    assert "strength 2.0: above 0" in told("reference_noise", "--strengths", "0.5,2")

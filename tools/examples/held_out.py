@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from prepare import bundle_of
+from prepare import bundle_of, check_prepared
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rewardkit.data.demo.dataset import plan_group
 from rewardkit.data.demo.prompts import Split, sentence
+from rewardkit.errors import UserError
 from rewardkit.metrics.intervals import bootstrap_interval, ratio
 from rewardkit.models.load import load_reward
 from rewardkit.rewards.reward import Reward
@@ -95,20 +96,34 @@ def compare(rewards: dict[str, Reward], before: Tensor, after: Tensor, prompts: 
     return found
 
 
-def arguments(about: str | None, **defaults: float) -> argparse.Namespace:
-    """What every example takes: the prepared folder, where results go, and its numbers."""
+def arguments(about: str | None, given: Sequence[str] | None = None, **defaults: float | str) -> argparse.Namespace:
+    """What every example takes: the prepared folder, where results go, and its numbers.
+
+    Args:
+        about: The text of ``--help``.
+        given: The command line; None: the process's own.
+        **defaults: An option each.
+
+    Raises:
+        UserError: A folder that is not prepared, or a number that means nothing.
+    """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="as prepare.py made it")
     parser.add_argument("--out", type=Path, help="folder for numbers, pictures and the tuned generator")
     parser.add_argument("--seed", type=int, default=0)
     for name, value in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default {value}")
-    given = parser.parse_args()
-    if not (given.folder / "generator").is_dir():
-        parser.error(f"{given.folder} has no generator; make it: python tools/examples/prepare.py {given.folder}")
+    options = parser.parse_args(given)
+    check_prepared(options.folder)
+    for name in defaults:
+        value = getattr(options, name)
+        if isinstance(value, int) and value < 1:
+            raise UserError(f"--{name} {value}: at least 1")
+        if isinstance(value, float) and not 0 <= value < float("inf"):
+            raise UserError(f"--{name} {value}: a number of at least 0")
     torch.set_num_threads(1)
-    torch.manual_seed(given.seed)
-    return given
+    torch.manual_seed(options.seed)
+    return options
 
 
 def read_generator(folder: Path) -> TinyPipeline:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from rewardkit import cli
 from rewardkit.data.demo_shards import demo_shards
+from rewardkit.errors import UserError
+from rewardkit.models.bundle_record import RECORD
 
 TOWER = {
     "embed_dim": 64,
@@ -38,7 +41,6 @@ TOWER = {
 REWARDS = {"reward": 1, "judge": 2}
 """Name to seed."""
 
-
 PICTURES, REAL = 2400, 1000
 """Real pictures that the generator is trained on, and of them those that are kept for examples."""
 
@@ -54,27 +56,44 @@ def bundle_of(folder: Path, name: str) -> Path:
     return folder / "runs" / "hpsv2" / name / "bundle"
 
 
-def main() -> None:
+def check_prepared(folder: Path) -> None:
+    """Refuses a folder that lacks something.
+
+    Raises:
+        UserError: With what is missing and the command that makes it.
+    """
+    networks = [folder / "generator" / name / "config.json" for name in ("unet", "words")]
+    records = [bundle_of(folder, name) / RECORD for name in REWARDS]
+    for path in (*networks, *records, folder / "pictures.safetensors", folder / "captions.json"):
+        if not path.is_file():
+            raise UserError(
+                f"{folder} is not prepared: {path} is missing. Make it: python tools/examples/prepare.py {folder}"
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prepares a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--groups", type=int, default=1500, help="of the embedded dataset to train on")
     parser.add_argument("--reward-steps", type=int, default=400)
     parser.add_argument("--generator-steps", type=int, default=300)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    prepare(given.folder, groups=given.groups, reward_steps=given.reward_steps, generator_steps=given.generator_steps)
+    return prepare(
+        given.folder, groups=given.groups, reward_steps=given.reward_steps, generator_steps=given.generator_steps
+    )
 
 
-def prepare(folder: Path, *, groups: int, reward_steps: int, generator_steps: int) -> None:
-    """Draws the dataset, trains both rewards and the generator; each where it is not there yet."""
+def prepare(folder: Path, *, groups: int, reward_steps: int, generator_steps: int) -> int:
+    """Draws the dataset, trains both rewards and the generator; each where it is not there yet. Gives the exit code."""
     folder.mkdir(parents=True, exist_ok=True)
     tower = folder / "tower.json"
     tower.write_text(json.dumps(TOWER), encoding="utf-8")
     for name, seed in REWARDS.items():
         code = cli.run(_fit_arguments(folder, tower, name, seed, groups, reward_steps))
         if code:
-            raise SystemExit(code)
+            return code
     if not (folder / "generator").is_dir():
         start = time.monotonic()
         shards = demo_shards(folder / "cache", split="train", groups=groups, seed=REWARDS["reward"])
@@ -83,9 +102,11 @@ def prepare(folder: Path, *, groups: int, reward_steps: int, generator_steps: in
         losses = pretrain(pipeline, pictures, captions, steps=generator_steps)
         save_file({"pictures": pictures[:REAL]}, folder / "pictures.safetensors")
         (folder / "captions.json").write_text(json.dumps(captions[:REAL]), encoding="utf-8")
-        write_pipeline(pipeline, folder / "generator")
+        write_pipeline(pipeline, folder / "generator.part")
+        (folder / "generator.part").rename(folder / "generator")
         last = sum(losses[-20:]) / len(losses[-20:])
         print(f"generator: loss {last:.3f} after {generator_steps} steps, {time.monotonic() - start:.0f} s")
+    return 0
 
 
 def _fit_arguments(folder: Path, tower: Path, name: str, seed: int, groups: int, steps: int) -> list[str]:
@@ -100,4 +121,4 @@ def _fit_arguments(folder: Path, tower: Path, name: str, seed: int, groups: int,
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(cli.explained(main))

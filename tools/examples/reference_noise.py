@@ -24,6 +24,9 @@ from prepare import read_pictures
 from tiny_generator import STEPS, TinyPipeline, noise, to_latents
 from torch import Tensor
 
+from rewardkit.cli import explained
+from rewardkit.errors import UserError
+
 
 def nearest_captions(prompts: Sequence[str], captions: Sequence[str]) -> list[int]:
     """For each prompt the place of the caption with the largest share of words in common; the first of equals."""
@@ -37,10 +40,29 @@ def nearest_captions(prompts: Sequence[str], captions: Sequence[str]) -> list[in
 
 
 def first_step(strength: float, steps: int) -> int:
-    """How many denoising steps are left out at a strength in (0, 1]; 0 at 1, and one step is always taken."""
+    """How many denoising steps are left out at a strength in (0, 1]; 0 at 1, and one step is always taken.
+
+    Raises:
+        UserError: Another strength.
+    """
     if not 0 < strength <= 1:
-        raise ValueError(f"strength {strength}: above 0 (the reference itself) and at most 1 (pure noise)")
+        raise UserError(f"strength {strength}: above 0 (the reference itself) and at most 1 (pure noise)")
     return min(steps - 1, steps - round(strength * steps))
+
+
+def strengths_of(text: str) -> list[float]:
+    """Strengths with commas between them.
+
+    Raises:
+        UserError: One that is no number in (0, 1].
+    """
+    try:
+        strengths = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise UserError(f"--strengths {text}: numbers with commas between them, as 0.9,0.6") from None
+    for strength in strengths:
+        first_step(strength, STEPS)
+    return strengths
 
 
 def start_from(
@@ -72,9 +94,10 @@ def pictures_from(
     return pipeline(prompts, seed=seed, latents=latents, first=first)
 
 
-def main() -> None:
+def main(command: Sequence[str] | None = None) -> int:
     """Compares strengths with pure noise on held-out prompts."""
-    given, started = arguments(__doc__, strengths="0.95,0.9,0.8,0.6"), time.monotonic()
+    given, started = arguments(__doc__, command, strengths="0.95,0.9,0.8,0.6"), time.monotonic()
+    strengths = strengths_of(given.strengths)
     rewards, pipeline = read_rewards(given.folder), read_generator(given.folder)
     pictures, captions = read_pictures(given.folder)
     prompts = prompts_of("val", PROMPTS)
@@ -82,13 +105,14 @@ def main() -> None:
     seeds = (1000 + given.seed, 2000 + given.seed)
     texts = prompts * len(seeds)
     plain = torch.cat([pictures_from(pipeline, prompts, references, 1.0, seed=seed) for seed in seeds])
-    for strength in (float(word) for word in given.strengths.split(",")):
+    for strength in strengths:
         started_from = torch.cat([pictures_from(pipeline, prompts, references, strength, seed=seed) for seed in seeds])
         away = [float((some - references.repeat(len(seeds), 1, 1, 1)).abs().mean()) for some in (plain, started_from)]
         title = f"Strength {strength:g}: distance to the reference {away[1]:.3f} (pure noise {away[0]:.3f})"
         out = None if given.out is None else given.out / f"strength-{strength:g}"
         tell(title, compare(rewards, plain, started_from, texts), started, out, references, plain, started_from)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(explained(main))

@@ -3,7 +3,7 @@
 ::
 
     python tools/examples/prepare.py FOLDER
-    python tools/examples/tune_ddpo.py FOLDER [--rounds 10] [--out OUT]
+    python tools/examples/tune_ddpo.py FOLDER [--rounds 24] [--out OUT]
 
 DDPO (Black et al. 2023, arXiv 2305.13301): denoising is a policy whose action is the next, less noisy picture, normal
 around DDIM's mean. Each round makes several pictures of each prompt, takes the reward of each against the others of its
@@ -23,6 +23,7 @@ from held_out import PROMPTS, arguments, compare, pictures_for, prompts_of, read
 from tiny_generator import STEPS, TinyPipeline, copy_of, noise, parameters_of, to_pixels, write_pipeline
 from torch import Tensor
 
+from rewardkit.cli import explained
 from rewardkit.rewards.adapters import ddpo_reward
 from rewardkit.rewards.tuning_losses import clipped_policy_loss, group_advantages
 
@@ -110,10 +111,10 @@ def tune(
     prompts: Sequence[str],
     *,
     rounds: int,
-    prompts_per_round: int = 12,
-    pictures_per_prompt: int = 4,
-    rate: float = 3e-4,
-    clip: float = 1e-3,
+    prompts_per_round: int = 6,
+    pictures_per_prompt: int = 8,
+    rate: float = 5e-4,
+    clip: float = 0.05,
     steps: int = STEPS,
     seed: int = 0,
 ) -> list[float]:
@@ -127,8 +128,8 @@ def tune(
         prompts_per_round: Different ones.
         pictures_per_prompt: At least two, which are compared.
         rate: Learning rate.
-        clip: How far the ratio may leave 1. Log densities are means over values, so ratios stay near 1 and the clip is
-            small, as in DDPO's code.
+        clip: How far the ratio may leave 1. Log densities are means over values, so ratios stay near 1: DDPO's code has
+            1e-4 for a large generator, which leaves so small a one where it is.
         steps: Denoising steps.
         seed: Of all that is random.
     """
@@ -171,9 +172,9 @@ def learn(
     return losses
 
 
-def main() -> None:
+def main(command: Sequence[str] | None = None) -> int:
     """Tunes, and compares held-out pictures."""
-    given, started = arguments(__doc__, rounds=10, rate=3e-4, clip=1e-3), time.monotonic()
+    given, started = arguments(__doc__, command, rounds=24, rate=5e-4, clip=0.05), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     tuned = copy_of(before)
     means = tune(
@@ -191,7 +192,8 @@ def main() -> None:
     tell("Policy gradients (DDPO)", compare(rewards, old, new, texts), started, given.out, old, new)
     if given.out is not None:
         write_pipeline(tuned, given.out / "generator")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(explained(main))

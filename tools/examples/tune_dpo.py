@@ -22,6 +22,7 @@ from held_out import PROMPTS, arguments, compare, pictures_for, prompts_of, read
 from tiny_generator import TinyPipeline, copy_of, denoising_errors, noise, parameters_of, to_latents, write_pipeline
 from torch import Tensor
 
+from rewardkit.cli import explained
 from rewardkit.rewards.reward import Reward
 from rewardkit.rewards.tuning_losses import diffusion_dpo_loss
 
@@ -98,9 +99,9 @@ def tune(
     return losses
 
 
-def main() -> None:
+def main(command: Sequence[str] | None = None) -> int:
     """Makes preferences, tunes on them, and compares held-out pictures."""
-    given, started = arguments(__doc__, steps=100, pairs=96, rate=3e-4, beta=500.0), time.monotonic()
+    given, started = arguments(__doc__, command, steps=100, pairs=96, rate=3e-4, beta=500.0), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     pairs = preferences_of(before, rewards["reward"], prompts_of("train", given.pairs), seed=given.seed)
     tuned = copy_of(before)
@@ -112,7 +113,8 @@ def main() -> None:
     tell("Preferences (Diffusion-DPO)", compare(rewards, old, new, texts), started, given.out, old, new)
     if given.out is not None:
         write_pipeline(tuned, given.out / "generator")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(explained(main))

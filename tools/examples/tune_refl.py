@@ -30,6 +30,7 @@ from tiny_generator import (
 )
 from torch import Tensor
 
+from rewardkit.cli import explained
 from rewardkit.rewards.reward import Reward
 from rewardkit.rewards.tuning_losses import refl_loss
 
@@ -75,7 +76,7 @@ def tune(
     *,
     steps: int,
     batch: int = 16,
-    rate: float = 3e-4,
+    rate: float = 7e-4,
     scale: float = 0.1,
     seed: int = 0,
 ) -> list[dict[str, float]]:
@@ -110,9 +111,9 @@ def tune(
     return history
 
 
-def main() -> None:
+def main(command: Sequence[str] | None = None) -> int:
     """Tunes, and compares held-out pictures."""
-    given, started = arguments(__doc__, steps=60, rate=3e-4, scale=0.1), time.monotonic()
+    given, started = arguments(__doc__, command, steps=60, rate=7e-4, scale=0.1), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     pictures, captions = read_pictures(given.folder)
     tuned = copy_of(before)
@@ -135,7 +136,8 @@ def main() -> None:
     tell("The reward's gradient (ReFL)", compare(rewards, old, new, texts), started, given.out, old, new)
     if given.out is not None:
         write_pipeline(tuned, given.out / "generator")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(explained(main))
