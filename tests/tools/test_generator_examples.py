@@ -127,6 +127,7 @@ def test_the_first_ratio_is_one_and_good_pictures_become_likelier(examples: Any,
     assert gained[advantages > 0].mean() > gained[advantages < 0].mean()
 
 
+@pytest.mark.slow
 def test_policy_gradients_raise_the_reward(examples: Any, base: Any) -> None:
     policy = examples.tiny_generator.copy_of(base)
     before = held_out_brightness(policy)
@@ -137,6 +138,7 @@ def test_policy_gradients_raise_the_reward(examples: Any, base: Any) -> None:
     assert held_out_brightness(policy) > before + 0.2
 
 
+@pytest.mark.slow
 def test_dpo_starts_at_ln_2_and_raises_the_reward(examples: Any, base: Any) -> None:
     policy = examples.tiny_generator.copy_of(base)
     before = held_out_brightness(policy)
@@ -148,6 +150,7 @@ def test_dpo_starts_at_ln_2_and_raises_the_reward(examples: Any, base: Any) -> N
     assert held_out_brightness(policy) > before + 0.2
 
 
+@pytest.mark.slow
 def test_refl_has_a_gradient_and_its_pretraining_loss_and_raises_the_reward(examples: Any, base: Any) -> None:
     refl, policy = examples.tune_refl, examples.tiny_generator.copy_of(base)
     generator = torch.Generator().manual_seed(0)
