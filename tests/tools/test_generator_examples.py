@@ -195,13 +195,16 @@ def test_changes_have_an_interval_over_prompts(examples: Any, tmp_path: Path) ->
     train, val = (held_out.prompts_of(split, 40) for split in ("train", "val"))
     assert len(set(train)) == 40 and set(train).isdisjoint(val)
     before = torch.zeros(4, 3, 32, 32)
+    before[2] = 0.2
     after = torch.full_like(before, 0.1)
     after[3] = 0.5
     (one,) = held_out.compare({"reward": Brightness()}, before, after, ["a", "b", "a", "b"])
-    assert (one.before, one.pictures, one.prompts) == (-5.0, 4, 2)
-    assert one.change == pytest.approx(2.0) and one.low == pytest.approx(1.0) and one.high == pytest.approx(3.0)
+    assert (one.before, one.pictures, one.prompts) == (pytest.approx(-4.5), 4, 2)
+    assert one.within == pytest.approx(1.0), "of -5 and -3, and of -5 and -5"
+    assert one.change == pytest.approx(1.5)
+    assert one.low == pytest.approx(0.0, abs=1e-5) and one.high == pytest.approx(3.0)
     held_out.tell("title", [one], 0.0, tmp_path / "out", before, after)
-    assert json.loads((tmp_path / "out" / "changes.json").read_text())[0]["change"] == pytest.approx(2.0)
+    assert json.loads((tmp_path / "out" / "changes.json").read_text())[0]["change"] == pytest.approx(1.5)
     assert (tmp_path / "out" / "pictures.png").is_file()
 
 

@@ -20,7 +20,7 @@ from prepare import bundle_of, check_prepared
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from tiny_generator import SIZE, TinyPipeline, read_pipeline
+from tiny_generator import SIZE, TinyPipeline, read_pipeline, write_pipeline
 from torch import Tensor
 
 from rewardkit.data.demo.dataset import plan_group
@@ -45,6 +45,7 @@ class Change:
         change: after - before.
         low: Lower end of its 95 % interval (bootstrap over prompts; the noise is the same before and after).
         high: Upper end.
+        within: Standard deviation over the pictures of one prompt, before: how far a choice of pictures alone reaches.
         pictures: How many, each time.
         prompts: Different ones.
     """
@@ -55,6 +56,7 @@ class Change:
     change: float
     low: float
     high: float
+    within: float
     pictures: int
     prompts: int
 
@@ -92,7 +94,9 @@ def compare(rewards: dict[str, Reward], before: Tensor, after: Tensor, prompts: 
         sums = np.stack([np.bincount(rows, weights=new - old), np.bincount(rows)], axis=1)
         low, high = bootstrap_interval(sums, ratio) or (np.nan, np.nan)
         means = float(old.mean()), float(new.mean())
-        found.append(Change(name, *means, means[1] - means[0], low, high, len(rows), len(places)))
+        own = np.bincount(rows, weights=old) / np.bincount(rows)  # the mean of each prompt
+        within = float(np.sqrt(((old - own[rows]) ** 2).sum() / max(1, len(rows) - len(places))))
+        found.append(Change(name, *means, means[1] - means[0], low, high, within, len(rows), len(places)))
     return found
 
 
@@ -131,14 +135,25 @@ def read_generator(folder: Path) -> TinyPipeline:
     return read_pipeline(folder / "generator")
 
 
+def tell_change(
+    title: str, rewards: dict[str, Reward], before: TinyPipeline, after: TinyPipeline, started: float, out: Path | None
+) -> None:
+    """Compares a generator with what it was, tells the result, and writes the tuned one where a folder is given."""
+    old, texts = pictures_for(before, prompts_of("val", PROMPTS))
+    new, _ = pictures_for(after, prompts_of("val", PROMPTS))
+    tell(title, compare(rewards, old, new, texts), started, out, old, new)
+    if out is not None:
+        write_pipeline(after, out / "generator")
+
+
 def tell(title: str, changes: Sequence[Change], started: float, out: Path | None, *pictures: Tensor) -> None:
     """Prints the table, and writes it as JSON with rows of pictures as one PNG where a folder is given."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", "before", "after", "change", "95 %", "pictures", "prompts"):
+    for column in ("", "before", "after", "change", "95 %", "within a prompt", "pictures", "prompts"):
         table.add_column(column, justify="left" if not column else "right")
     for one in changes:
         numbers = (f"{one.before:.2f}", f"{one.after:.2f}", f"{one.change:+.2f}", f"{one.low:+.2f} to {one.high:+.2f}")
-        table.add_row(one.name, *numbers, str(one.pictures), str(one.prompts))
+        table.add_row(one.name, *numbers, f"{one.within:.2f}", str(one.pictures), str(one.prompts))
     console = Console(width=100)
     console.print(table)
     console.print(f"took {time.monotonic() - started:.0f} s", highlight=False)

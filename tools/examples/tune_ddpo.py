@@ -3,7 +3,7 @@
 ::
 
     python tools/examples/prepare.py FOLDER
-    python tools/examples/tune_ddpo.py FOLDER [--rounds 24] [--out OUT]
+    python tools/examples/tune_ddpo.py FOLDER [--on reward] [--rounds 4] [--out OUT]
 
 DDPO (Black et al. 2023, arXiv 2305.13301): denoising is a policy whose action is the next, less noisy picture, normal
 around DDIM's mean. Each round makes several pictures of each prompt, takes the reward of each against the others of its
@@ -19,11 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from held_out import PROMPTS, arguments, compare, pictures_for, prompts_of, read_generator, read_rewards, tell
-from tiny_generator import STEPS, TinyPipeline, copy_of, noise, parameters_of, to_pixels, write_pipeline
+from held_out import arguments, prompts_of, read_generator, read_rewards, tell_change
+from tiny_generator import STEPS, TinyPipeline, copy_of, noise, parameters_of, to_pixels
 from torch import Tensor
 
 from rewardkit.cli import explained
+from rewardkit.errors import UserError
 from rewardkit.rewards.adapters import ddpo_reward
 from rewardkit.rewards.tuning_losses import clipped_policy_loss, group_advantages
 
@@ -172,26 +173,28 @@ def learn(
     return losses
 
 
+def brightness(pictures: Tensor, prompts: Sequence[str], *, gradient: bool = True) -> Tensor:
+    """The mean pixel in tenths above grey ``[N]``: a reward that anybody can check, where every pixel counts alike."""
+    return 10 * (pictures.mean(dim=(1, 2, 3)) - 0.5)
+
+
 def main(command: Sequence[str] | None = None) -> int:
     """Tunes, and compares held-out pictures."""
-    given, started = arguments(__doc__, command, rounds=24, rate=5e-4, clip=0.05), time.monotonic()
+    given, started = arguments(__doc__, command, on="brightness", rounds=4, rate=2e-3, clip=0.05), time.monotonic()
+    if given.on not in ("brightness", "reward"):
+        raise UserError(f"--on {given.on}: brightness, or reward")
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
-    tuned = copy_of(before)
-    means = tune(
-        tuned,
-        ddpo_reward(rewards["reward"]),
-        prompts_of("train", 256),
-        rounds=given.rounds,
-        rate=given.rate,
-        clip=given.clip,
-        seed=given.seed,
-    )
+    score = ddpo_reward(rewards["reward"])
+    if given.on == "brightness":
+        rewards = {"brightness": brightness, **rewards}
+
+        def score(pictures: Tensor, prompts: Sequence[str], metadata: object = None) -> tuple[Tensor, object]:
+            return brightness(pictures, prompts), {}
+
+    tuned, prompts = copy_of(before), prompts_of("train", 256)
+    means = tune(tuned, score, prompts, rounds=given.rounds, rate=given.rate, clip=given.clip, seed=given.seed)
     print("mean reward of each round:", " ".join(f"{mean:.2f}" for mean in means))
-    old, texts = pictures_for(before, prompts_of("val", PROMPTS))
-    new, _ = pictures_for(tuned, prompts_of("val", PROMPTS))
-    tell("Policy gradients (DDPO)", compare(rewards, old, new, texts), started, given.out, old, new)
-    if given.out is not None:
-        write_pipeline(tuned, given.out / "generator")
+    tell_change("Policy gradients (DDPO)", rewards, before, tuned, started, given.out)
     return 0
 
 

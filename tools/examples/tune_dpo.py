@@ -3,7 +3,7 @@
 ::
 
     python tools/examples/prepare.py FOLDER
-    python tools/examples/tune_dpo.py FOLDER [--steps 100] [--out OUT]
+    python tools/examples/tune_dpo.py FOLDER [--steps 40] [--out OUT]
 
 Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908): of two pictures of one prompt the better one shall be
 predicted from noise better than by the generator that was started from, and the worse one worse. The preferences are a
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from held_out import PROMPTS, arguments, compare, pictures_for, prompts_of, read_generator, read_rewards, tell
-from tiny_generator import TinyPipeline, copy_of, denoising_errors, noise, parameters_of, to_latents, write_pipeline
+from held_out import arguments, prompts_of, read_generator, read_rewards, tell_change
+from tiny_generator import TinyPipeline, copy_of, denoising_errors, noise, parameters_of, to_latents
 from torch import Tensor
 
 from rewardkit.cli import explained
@@ -80,7 +80,7 @@ def tune(
     *,
     steps: int,
     batch: int = 16,
-    rate: float = 3e-4,
+    rate: float = 1e-3,
     beta: float = 500.0,
     seed: int = 0,
 ) -> list[float]:
@@ -101,18 +101,14 @@ def tune(
 
 def main(command: Sequence[str] | None = None) -> int:
     """Makes preferences, tunes on them, and compares held-out pictures."""
-    given, started = arguments(__doc__, command, steps=100, pairs=96, rate=3e-4, beta=500.0), time.monotonic()
+    given, started = arguments(__doc__, command, steps=40, pairs=64, rate=1e-3, beta=500.0), time.monotonic()
     rewards, before = read_rewards(given.folder), read_generator(given.folder)
     pairs = preferences_of(before, rewards["reward"], prompts_of("train", given.pairs), seed=given.seed)
     tuned = copy_of(before)
     losses = tune(tuned, pairs, steps=given.steps, rate=given.rate, beta=given.beta, seed=given.seed)
     last = losses[-20:]
     print(f"loss {losses[0]:.3f} at the first step, {sum(last) / len(last):.3f} over the last {len(last)}")
-    old, texts = pictures_for(before, prompts_of("val", PROMPTS))
-    new, _ = pictures_for(tuned, prompts_of("val", PROMPTS))
-    tell("Preferences (Diffusion-DPO)", compare(rewards, old, new, texts), started, given.out, old, new)
-    if given.out is not None:
-        write_pipeline(tuned, given.out / "generator")
+    tell_change("Preferences (Diffusion-DPO)", rewards, before, tuned, started, given.out)
     return 0
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 import torch
-from held_out import PROMPTS, arguments, compare, pictures_for, prompts_of, read_generator, read_rewards, tell
+from held_out import arguments, prompts_of, read_generator, read_rewards, tell_change
 from prepare import read_pictures
 from tiny_generator import (
     STEPS,
@@ -26,7 +26,6 @@ from tiny_generator import (
     parameters_of,
     pretraining_loss,
     to_pixels,
-    write_pipeline,
 )
 from torch import Tensor
 
@@ -131,11 +130,7 @@ def main(command: Sequence[str] | None = None) -> int:
     for name in ("reward", "pretraining"):
         ends = [sum(step[name] for step in some) / len(some) for some in (history[:10], history[-10:])]
         print(f"{name}: {ends[0]:.3f} over the first 10 steps, {ends[1]:.3f} over the last 10")
-    old, texts = pictures_for(before, prompts_of("val", PROMPTS))
-    new, _ = pictures_for(tuned, prompts_of("val", PROMPTS))
-    tell("The reward's gradient (ReFL)", compare(rewards, old, new, texts), started, given.out, old, new)
-    if given.out is not None:
-        write_pipeline(tuned, given.out / "generator")
+    tell_change("The reward's gradient (ReFL)", rewards, before, tuned, started, given.out)
     return 0
 
 
