@@ -226,6 +226,7 @@ def test_mistakes_are_one_message(examples: Any, base: Any, tmp_path: Path, caps
     for name in ("pictures.safetensors", "captions.json"):
         (tmp_path / name).write_text("[]", encoding="utf-8")
     assert "bundle.json" in told("tune_refl")
+    assert "--on nothing: brightness, or reward" in told("tune_ddpo", "--on", "nothing")
     assert "--rounds 0: at least 1" in told("tune_ddpo", "--rounds", "0")
     assert "--rate nan: a number of at least 0" in told("tune_dpo", "--rate", "nan")
     assert "--strengths a,b" in told("reference_noise", "--strengths", "a,b")

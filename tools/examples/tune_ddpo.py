@@ -8,8 +8,9 @@
 DDPO (Black et al. 2023, arXiv 2305.13301): denoising is a policy whose action is the next, less noisy picture, normal
 around DDIM's mean. Each round makes several pictures of each prompt, takes the reward of each against the others of its
 prompt as advantage, and makes the steps of good pictures more likely; the ratio to the policy that acted is clipped.
-The reward needs no gradient: what the trainer calls is ``adapters.ddpo_reward``, the function that TRL's DDPOTrainer
-takes.
+``--on reward`` tunes on the prepared reward, which does not rise in so little time (docs/tuning_generators.md); the
+default is brightness, which does. The reward needs no gradient: what the trainer calls is ``adapters.ddpo_reward``, the
+function that TRL's DDPOTrainer takes.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def tune(
         pictures_per_prompt: At least two, which are compared.
         rate: Learning rate.
         clip: How far the ratio may leave 1. Log densities are means over values, so ratios stay near 1: DDPO's code has
-            1e-4 for a large generator, which leaves so small a one where it is.
+            1e-4 for a large generator; 1e-3 did not raise a reward of so small a one.
         steps: Denoising steps.
         seed: Of all that is random.
     """
