@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -79,12 +80,14 @@ def can_fuse(trainer: pl.Trainer | None, model: nn.Module) -> bool:
 
     On one thread of a CPU it takes a fifth of the time of one operation after the other (``docs/performance.md``). Not
     under ZeRO, whose engine updates parameters of its own; not where parameters lie in parts (FSDP); not with the
-    scaled gradients of precision 16, which Lightning cannot clip then; and not where there is no trainer to take a
-    step.
+    scaled gradients of precision 16; not where gradients are clipped under autocast, which Lightning refuses then; and
+    not where there is no trainer to take a step.
     """
     if trainer is None or trainer.strategy.handles_gradient_accumulation:
         return False
-    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+    if isinstance(trainer.precision_plugin, MixedPrecision) and (
+        trainer.precision_plugin.scaler is not None or trainer.gradient_clip_val
+    ):
         return False
     return not any(isinstance(parameter, DTensor) for parameter in model.parameters())
 

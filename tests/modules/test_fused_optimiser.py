@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from test_training_loop import a_model, train
 from torch import nn
 
@@ -41,12 +42,20 @@ def test_a_run_on_one_device_takes_it(tiny_tower: Path, demo_folders: tuple[Path
 
 
 @pytest.mark.parametrize(
-    ("strategy", "scaler", "allowed"), [(False, None, True), (True, None, False), (False, object(), False)]
+    ("strategy", "precision", "clip", "allowed"),
+    [
+        (False, Precision(), 1.0, True),
+        (True, Precision(), None, False),
+        (False, MixedPrecision("bf16-mixed", "cpu"), None, True),
+        (False, MixedPrecision("bf16-mixed", "cpu"), 1.0, False),
+        (False, MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu")), None, False),
+    ],
 )
-def test_where_it_may_be_used(strategy: bool, scaler: Any, allowed: bool) -> None:
+def test_where_it_may_be_used(strategy: bool, precision: Precision, clip: float | None, allowed: bool) -> None:
     trainer: Any = SimpleNamespace(
         strategy=SimpleNamespace(handles_gradient_accumulation=strategy),
-        precision_plugin=SimpleNamespace(scaler=scaler),
+        precision_plugin=precision,
+        gradient_clip_val=clip,
     )
     assert can_fuse(trainer, nn.Linear(2, 2)) is allowed
     assert can_fuse(None, nn.Linear(2, 2)) is False
