@@ -21,10 +21,10 @@ parameters:
 """
 
 
-def open_study(folder: Path, text: str, *, limit: int = 6) -> SweepStudy:
+def open_study(folder: Path, text: str, *, limit: int = 6, sampler: str = "tpe") -> SweepStudy:
     folder.mkdir(exist_ok=True)
     (folder / "s.yaml").write_text(text, encoding="utf-8")
-    return SweepStudy(folder / "study.db", read_sweep(folder / "s.yaml"), seed=4, sampler="tpe", limit=limit)
+    return SweepStudy(folder / "study.db", read_sweep(folder / "s.yaml"), seed=4, sampler=sampler, limit=limit)
 
 
 def points(study: SweepStudy) -> list[dict[str, object]]:
@@ -39,13 +39,14 @@ def take(study: SweepStudy) -> bool:
     return True
 
 
-def test_opened_again_for_each_trial(tmp_path: Path) -> None:
-    once = open_study(tmp_path / "once", BAYES)
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_opened_again_for_each_trial(tmp_path: Path, sampler: str) -> None:
+    once = open_study(tmp_path / "once", BAYES, sampler=sampler)
     while take(once):
         pass
-    while take(open_study(tmp_path / "often", BAYES)):
+    while take(open_study(tmp_path / "often", BAYES, sampler=sampler)):
         pass
-    assert len(points(once)) == 6 and points(once) == points(open_study(tmp_path / "often", BAYES))
+    assert len(points(once)) == 6 and points(once) == points(open_study(tmp_path / "often", BAYES, sampler=sampler))
     assert len({str(point) for point in points(once)}) == 6
 
 
