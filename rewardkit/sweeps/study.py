@@ -164,10 +164,8 @@ class SweepStudy:
         return self._accept(self._ask())
 
     def _next_of_search(self, records: list[TrialRecord]) -> int | None:
-        if self.space.size is None:
-            return self._accept(self._ask())
         seen = {identity(record.point): record for record in records}
-        if len(seen) >= self.space.size:
+        if self.space.size is not None and len(seen) >= self.space.size:
             return None
         for _ in range(_REPEATS):
             trial = self._ask()
@@ -178,16 +176,16 @@ class SweepStudy:
                 self._study.tell(trial, known.value)
             else:
                 self._study.tell(trial, state=TrialState.FAIL)
+        if self.space.size is None:
+            return self._accept(self._ask("random"))
         unseen = [one for one in self.space.grid() if identity(self.space.point(one)) not in seen]
         self._study.enqueue_trial(random.Random(self._draw_seed()).choice(unseen))
         return self._accept(self._ask())
 
-    def _ask(self) -> Trial:
-        self._study.sampler = self._sampler()
+    def _ask(self, method: str | None = None) -> Trial:
+        seed = self._draw_seed()
+        self._study.sampler = make_sampler(method or self._method, self._sampler_name, seed=seed, trials=self.limit)
         return self._study.ask(self.space.distributions)
-
-    def _sampler(self) -> BaseSampler:
-        return make_sampler(self._method, self._sampler_name, seed=self._draw_seed(), trials=self.limit)
 
     def _draw_seed(self) -> int:
         """Of the next proposal: another one for each trial, the same after a kill."""
