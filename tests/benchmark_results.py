@@ -12,24 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rewardkit.benchmark.result import (
-    Agreement,
-    Aspect,
-    BenchmarkResult,
-    BestOf,
-    BothAspects,
-    Generator,
-    HumanValue,
-    Missing,
-    Part,
-    Published,
-    PublishedStyle,
-    Reference,
-    Reward,
-    Skill,
-    Variant,
-    write_result,
-)
+from rewardkit.benchmark.result import BenchmarkResult, write_result
+from rewardkit.benchmark.result_published import Aspect, BothAspects, Published, PublishedStyle, Reference, Skill
+from rewardkit.benchmark.result_rows import Agreement, BestOf, Generator, HumanValue, Missing, Part, Reward, Variant
 from rewardkit.benchmark.standings import standings
 from rewardkit.benchmark.tables import ScoredImage, predictions_of
 from rewardkit.data.predictions import write_predictions

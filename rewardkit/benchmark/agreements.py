@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardkit.benchmark.human import HumanScores
-from rewardkit.benchmark.result import Agreement
+from rewardkit.benchmark.result_rows import Agreement
 from rewardkit.metrics.correlations import kendall_tau_b, spearman
 from rewardkit.metrics.intervals import DRAWS, ratio
 from rewardkit.metrics.model_ranking import human_agreement, score_matrix

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from rewardkit.benchmark.prompts import PromptSet
-from rewardkit.benchmark.result import Aspect, BothAspects, Skill
+from rewardkit.benchmark.result_published import Aspect, BothAspects, Skill
 from rewardkit.data.answer_table import QuestionAnswer
 from rewardkit.data.questions import QuestionSet
 from rewardkit.metrics.evalalign_answers import SKILLS

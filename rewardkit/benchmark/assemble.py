@@ -17,7 +17,8 @@ from rewardkit.benchmark.human import HumanScores
 from rewardkit.benchmark.images import GeneratorFolder
 from rewardkit.benchmark.prompts import PromptSet
 from rewardkit.benchmark.published_tables import published_rows, reference_rows
-from rewardkit.benchmark.result import BenchmarkResult, Generator, Missing, Reward
+from rewardkit.benchmark.result import BenchmarkResult
+from rewardkit.benchmark.result_rows import Generator, Missing, Reward
 from rewardkit.benchmark.scorers import Judge
 from rewardkit.benchmark.standings import standings
 from rewardkit.benchmark.variants import variant_rows

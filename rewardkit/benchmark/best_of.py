@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardkit.benchmark.result import BestOf
+from rewardkit.benchmark.result_rows import BestOf
 from rewardkit.metrics.best_of_n import best_of_n_curve
 from rewardkit.metrics.intervals import DRAWS
 

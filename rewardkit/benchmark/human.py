@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardkit.benchmark.prompts import PromptSet
-from rewardkit.benchmark.result import HumanValue
+from rewardkit.benchmark.result_rows import HumanValue
 from rewardkit.config.messages import did_you_mean
 from rewardkit.config.overall import OVERALL
 from rewardkit.data.tables import ENDINGS, read_rows

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardkit.benchmark.result import ALL, Part
+from rewardkit.benchmark.result import ALL
+from rewardkit.benchmark.result_rows import Part
 from rewardkit.config.messages import did_you_mean
 from rewardkit.data.questions import QuestionSet
 from rewardkit.data.tables import ENDINGS, read_rows

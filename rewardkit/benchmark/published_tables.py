@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardkit.benchmark.published_prompts import DRAWBENCH
-from rewardkit.benchmark.result import Published, PublishedStyle, Reference
+from rewardkit.benchmark.result_published import Published, PublishedStyle, Reference
 from rewardkit.data.formats.hpdv2_benchmark import STYLES
 from rewardkit.metrics.benchmark_scores import StyleScore, benchmark_scores, plain_score
 from rewardkit.metrics.intervals import DRAWS

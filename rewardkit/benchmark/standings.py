@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardkit.benchmark.result import Cell, Part, WinRate
+from rewardkit.benchmark.result_rows import Cell, Part, WinRate
 from rewardkit.metrics.intervals import DRAWS
 from rewardkit.metrics.model_ranking import compare_models, rank_models
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardkit.benchmark.prompts import Prompt, PromptSet
-from rewardkit.benchmark.result import Part, Variant
+from rewardkit.benchmark.result_rows import Part, Variant
 from rewardkit.config.messages import did_you_mean
 from rewardkit.errors import UserError
 from rewardkit.metrics.intervals import DRAWS

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rewardkit.benchmark.result import Agreement, BenchmarkResult, Cell, Reward
+from rewardkit.benchmark.result import BenchmarkResult
+from rewardkit.benchmark.result_rows import Agreement, Cell, Reward
 
 MOST_PARTS = 8
 """Values of the main tag that a table has columns for."""

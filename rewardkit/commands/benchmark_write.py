@@ -14,7 +14,8 @@ import rewardkit
 from rewardkit.benchmark.assemble import Choices, Judged, assemble
 from rewardkit.benchmark.human import HumanScores
 from rewardkit.benchmark.prompts import PromptSet
-from rewardkit.benchmark.result import FILE, BenchmarkResult, Cell, Reward, write_result
+from rewardkit.benchmark.result import FILE, BenchmarkResult, write_result
+from rewardkit.benchmark.result_rows import Cell, Reward
 from rewardkit.benchmark.scorers import Judge
 from rewardkit.benchmark.state import ScoreLog
 from rewardkit.benchmark.tables import predictions_of

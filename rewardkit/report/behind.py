@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from rewardkit.benchmark.result import ALL, BenchmarkResult, Cell, Generator, image_file
+from rewardkit.benchmark.result import ALL, BenchmarkResult, image_file
+from rewardkit.benchmark.result_rows import Cell, Generator
 from rewardkit.data.predictions import read_predictions
 from rewardkit.report.board import judge_name, part_name, rank_name, written
 from rewardkit.report.examples import KINDS, Pictures, choose_examples, in_rounds, take_pictures

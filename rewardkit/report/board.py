@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rewardkit.benchmark.result import ALL, BenchmarkResult, Cell, Generator, Reference
+from rewardkit.benchmark.result import ALL, BenchmarkResult
+from rewardkit.benchmark.result_published import Reference
+from rewardkit.benchmark.result_rows import Cell, Generator
 from rewardkit.report.scales import number
 
 PEOPLE = "people"

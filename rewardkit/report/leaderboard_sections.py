@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from rewardkit.benchmark.result import ALL, Agreement, Aspect, BenchmarkResult, BestOf, Missing, Skill
+from rewardkit.benchmark.result import ALL, BenchmarkResult
+from rewardkit.benchmark.result_published import Aspect, Skill
+from rewardkit.benchmark.result_rows import Agreement, BestOf, Missing
 from rewardkit.report.board import PEOPLE, Board, judge_name, part_name, rank_name, span
 from rewardkit.report.charts import Line, line_chart
 from rewardkit.report.figures import Figure, line_classes

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rewardkit.benchmark.result import (
-    ALL,
-    Aspect,
-    BenchmarkResult,
-    Cell,
-    Published,
-    PublishedStyle,
-    Reference,
-    Reward,
-    read_result,
-)
+from rewardkit.benchmark.result import ALL, BenchmarkResult, read_result
+from rewardkit.benchmark.result_published import Aspect, Published, PublishedStyle, Reference
+from rewardkit.benchmark.result_rows import Cell, Reward
 from rewardkit.report.board import columns_of_cells, leaders, written
 from rewardkit.report.paper_text import PaperCell, PaperTable, as_latex, as_markdown
 from rewardkit.report.template import write_page

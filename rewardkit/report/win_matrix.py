@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rewardkit.benchmark.result import ALL, BenchmarkResult, WinRate
+from rewardkit.benchmark.result import ALL, BenchmarkResult
+from rewardkit.benchmark.result_rows import WinRate
 from rewardkit.report.board import judge_name, part_name
 
 MAX_MATRICES = 12

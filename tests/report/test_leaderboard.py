@@ -15,7 +15,8 @@ import pytest
 from benchmark_results import GENERATORS, HOSTILE, write_example
 
 from rewardkit import cli
-from rewardkit.benchmark.result import BenchmarkResult, Missing, read_result, write_result
+from rewardkit.benchmark.result import BenchmarkResult, read_result, write_result
+from rewardkit.benchmark.result_rows import Missing
 from rewardkit.errors import UserError
 from rewardkit.report.behind import look_behind
 from rewardkit.report.board import leaders, make_board, rank_name, span
