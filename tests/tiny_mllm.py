@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
 from rewardkit.data.questions import QuestionSet, read_questions
+from rewardkit.models.mllm.model import MLLMReward
+from rewardkit.models.mllm.saving import save_evaluator
 from rewardkit.models.mllm.small import (
     QWEN_IMAGE,
     chatml,
@@ -44,6 +47,19 @@ def picture(seed: int, width: int = 84, height: int = 56) -> Image.Image:
 
 def qwen2_5_vl() -> tuple[Any, Any]:
     return small_qwen2_5_vl(question_texts([questions()]))
+
+
+def evaluator_bundle(folder: Path) -> Path:
+    """A bundle with EvalAlign's questions; its weights are large enough that answers differ from each other."""
+    torch.manual_seed(0)
+    base, processor = qwen2_5_vl()
+    with torch.no_grad():
+        for parameter in base.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    dimensions = [question.dimension for question in questions().questions]
+    model = MLLMReward(base, processor, dimensions, scores_from="expected")
+    return save_evaluator(folder, model, [questions()])
 
 
 def qwen3_vl() -> tuple[Any, Any]:

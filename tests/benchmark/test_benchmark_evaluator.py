@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tiny_mllm import questions, qwen2_5_vl
+from tiny_mllm import evaluator_bundle, questions
 
 import rewardkit
 from rewardkit import cli
@@ -18,8 +17,6 @@ from rewardkit.benchmark.prompts import Prompt, PromptSet
 from rewardkit.benchmark.result import read_result
 from rewardkit.data.answer_table import QuestionAnswer, read_answers
 from rewardkit.metrics.answer_sets import evalalign_of_table
-from rewardkit.models.mllm.model import MLLMReward
-from rewardkit.models.mllm.saving import save_evaluator
 from rewardkit.models.mllm.scoring import LoadedEvaluator
 
 OTHERS = """
@@ -38,14 +35,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "evalalign.json"
 
 @pytest.fixture(scope="module")
 def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    base, processor = qwen2_5_vl()
-    with torch.no_grad():
-        for parameter in base.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(4)
-    model = MLLMReward(base, processor, [q.dimension for q in questions().questions], scores_from="expected")
-    return save_evaluator(tmp_path_factory.mktemp("evaluator") / "bundle", model, [questions()])
+    return evaluator_bundle(tmp_path_factory.mktemp("evaluator") / "bundle")
 
 
 @pytest.fixture

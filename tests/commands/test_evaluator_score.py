@@ -7,13 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from tiny_mllm import picture, questions, qwen2_5_vl
+from tiny_mllm import evaluator_bundle, picture
 
 import rewardkit
 from rewardkit import cli
-from rewardkit.models.mllm.model import MLLMReward
-from rewardkit.models.mllm.saving import save_evaluator
 from rewardkit.models.mllm.scoring import LoadedEvaluator
 
 GATED = """
@@ -32,15 +29,7 @@ questions:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    base, processor = qwen2_5_vl()
-    with torch.no_grad():
-        for parameter in base.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(4)
-    dimensions = [question.dimension for question in questions().questions]
-    model = MLLMReward(base, processor, dimensions, scores_from="expected")
-    return save_evaluator(tmp_path_factory.mktemp("evaluator") / "bundle", model, [questions()])
+    return evaluator_bundle(tmp_path_factory.mktemp("evaluator") / "bundle")
 
 
 @pytest.fixture
